@@ -1,0 +1,11 @@
+"""Neural Turing Machines, reproduced: Graves, Wayne and Danihelka (2014), arXiv:1410.5401.
+
+One file for each part of the paper's Figure 1. Start with :mod:`ntm.model`, whose head explains the letters
+that all shapes are written in.
+"""
+
+from ntm.lstm import LSTM, LSTMConfig
+from ntm.model import NTM, NTMConfig, State, Trace
+
+__version__ = "0.1.0"
+__all__ = ["LSTM", "NTM", "LSTMConfig", "NTMConfig", "State", "Trace"]

@@ -1,0 +1,51 @@
+"""The two controllers of section 3.4: feedforward, whose only memory is the tape, and LSTM, which has its own.
+
+Both map (inputs (B,I), state) -> (output (B,C), state); the state is a tuple of tensors (L,B,C), empty for the
+feedforward controller. Letters: see :mod:`ntm.model`; I = X + R*M is what the controller sees at a step, L its layers.
+"""
+
+import torch
+from torch import Tensor, nn
+
+ControllerState = tuple[Tensor, ...]
+
+
+class Feedforward(nn.Module):
+    """Layers of tanh units; nothing is carried from step to step."""
+
+    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        sizes = [inputs] + [hidden] * layers
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def initial_state(self, batch: int) -> ControllerState:
+        """Nothing to carry: an empty tuple."""
+        return ()
+
+    def forward(self, inputs: Tensor, state: ControllerState) -> tuple[Tensor, ControllerState]:
+        """One step: (B,I), () -> (B,C), ()."""
+        for layer in self.layers:
+            inputs = torch.tanh(layer(inputs))
+        return inputs, state
+
+
+class LSTM(nn.Module):
+    """Stacked LSTM cells (Hochreiter and Schmidhuber, 1997), whose first hidden and cell states are learned."""
+
+    def __init__(self, inputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.cells = nn.ModuleList(nn.LSTMCell(inputs if i == 0 else hidden, hidden) for i in range(layers))
+        self.initial_hidden = nn.Parameter(torch.zeros(layers, 1, hidden))
+        self.initial_cell = nn.Parameter(torch.zeros(layers, 1, hidden))
+
+    def initial_state(self, batch: int) -> ControllerState:
+        """The learned hidden and cell state of every layer, (L,B,C) each."""
+        return self.initial_hidden.expand(-1, batch, -1), self.initial_cell.expand(-1, batch, -1)
+
+    def forward(self, inputs: Tensor, state: ControllerState) -> tuple[Tensor, ControllerState]:
+        """One step: (B,I), two of (L,B,C) -> (B,C), two of (L,B,C)."""
+        hidden, cell = list(state[0]), list(state[1])
+        for i, lstm_cell in enumerate(self.cells):
+            hidden[i], cell[i] = lstm_cell(inputs, (hidden[i], cell[i]))
+            inputs = hidden[i]
+        return inputs, (torch.stack(hidden), torch.stack(cell))

@@ -1,0 +1,190 @@
+"""The Neural Turing Machine: a controller, heads, and a memory, joined as in Figure 1 of the paper.
+
+The letters that all shapes are written in, and where the paper has them:
+
+    T  time steps of a sequence; time is always the first axis
+    B  sequences in a batch
+    X  channels of the external input at a step               Figure 1
+    Y  channels of the external output at a step              Figure 1
+    C  units in a layer of the controller ("controller size")  Tables 1 and 2
+    L  layers of the controller
+    N  locations of the memory                                section 3.1
+    M  width of a location, the length of a read vector       section 3.1
+    R  read heads
+    W  write heads
+    H  heads of either kind, H = R + W, read heads first      "#Heads" in Tables 1 and 2
+    S  allowed shifts, an odd number                          section 3.3.2
+
+One step: the controller sees the input and the previous reads; every head moves by what the memory held before the
+step; the write heads write; the read heads read what is there now; the output sees the controller and the reads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ntm import addressing, controller, memory
+from ntm.heads import HeadParameters, Heads
+
+
+@dataclass(frozen=True)
+class NTMConfig:
+    """Sizes of a machine; the defaults are those of the copy task in the paper's Table 2."""
+
+    inputs: int = 10  # X: 8 bits, a start and an end channel
+    outputs: int = 8  # Y: 8 bits
+    controller: Literal["lstm", "feedforward"] = "lstm"
+    hidden: int = 100  # C
+    layers: int = 1  # L; the paper has two for sorting, else one
+    locations: int = 128  # N; no parameter depends on it
+    width: int = 20  # M
+    read_heads: int = 1  # R
+    write_heads: int = 1  # W
+    shifts: int = 3  # S: -1, 0, +1, the paper's example; it does not say what its experiments allowed
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no machine can have, before anything is built."""
+        for name, value in vars(self).items():
+            if name != "controller" and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+        if self.controller not in ("lstm", "feedforward"):
+            raise ValueError(f"controller={self.controller!r}: must be 'lstm' or 'feedforward'")
+        if self.shifts % 2 == 0:
+            raise ValueError(f"shifts={self.shifts}: must be odd, to reach as far back as forward (3 is -1, 0, +1)")
+
+
+class State(NamedTuple):
+    """What a machine carries from one step to the next."""
+
+    controller: controller.ControllerState  # hidden and cell (L,B,C) of the LSTM, or nothing
+    reads: Tensor  # (B,R,M)
+    weighting: Tensor  # (B,H,N)
+    memory: Tensor  # (B,N,M)
+
+
+class Trace(NamedTuple):
+    """Every intermediate of every step, time first; see :class:`ntm.heads.HeadParameters` for the heads' ranges."""
+
+    controller: Tensor  # (T,B,C) the controller's output
+    key: Tensor  # (T,B,H,M)
+    beta: Tensor  # (T,B,H,1)
+    gate: Tensor  # (T,B,H,1)
+    shift: Tensor  # (T,B,H,S)
+    gamma: Tensor  # (T,B,H,1)
+    erase: Tensor  # (T,B,W,M)
+    add: Tensor  # (T,B,W,M)
+    content: Tensor  # (T,B,H,N) weighting by content, equation 5
+    gated: Tensor  # (T,B,H,N) after interpolation, equation 7
+    shifted: Tensor  # (T,B,H,N) after the shift, equation 8
+    weighting: Tensor  # (T,B,H,N) after sharpening, equation 9: the one that reads and writes
+    memory: Tensor  # (T,B,N,M) after the step's write
+    reads: Tensor  # (T,B,R,M)
+    logits: Tensor  # (T,B,Y)
+
+
+class NTM(nn.Module):
+    """A Neural Turing Machine. Nothing that belongs to one sequence is stored on it."""
+
+    # The paper resets the memory to "bias values". A small constant, fixed, learns fastest (Collier and Beel, 2018)
+    # and lets the memory be enlarged. Not 0, where the similarity to a key has no direction.
+    INITIAL_MEMORY = 1e-6
+
+    def __init__(self, config: NTMConfig) -> None:
+        super().__init__()
+        self.config = config
+        seen = config.inputs + config.read_heads * config.width
+        kind = controller.LSTM if config.controller == "lstm" else controller.Feedforward
+        self.controller = kind(seen, config.hidden, config.layers)
+        self.heads = Heads(config.hidden, config.width, config.shifts, config.read_heads, config.write_heads)
+        self.output = nn.Linear(config.hidden + config.read_heads * config.width, config.outputs)
+        self.initial_reads = nn.Parameter(torch.zeros(1, config.read_heads, config.width))
+
+    def initial_state(self, batch: int, locations: int | None = None) -> State:
+        """The state before the first step, for any number of locations (the configuration's by default).
+
+        Controller and reads start at learned values. Every head starts at location 0: a nearly uniform start, the
+        other custom, leaves the machine to learn first that there are places at all.
+        """
+        n = self.config.locations if locations is None else locations
+        if batch < 1 or n < 1:
+            raise ValueError(f"batch={batch}, locations={n}: both must be at least 1")
+        heads = self.config.read_heads + self.config.write_heads
+        weighting = self.initial_reads.new_zeros(batch, heads, n)
+        weighting[:, :, 0] = 1
+        return State(
+            controller=self.controller.initial_state(batch),
+            reads=self.initial_reads.expand(batch, -1, -1),
+            weighting=weighting,
+            memory=self.initial_reads.new_full((batch, n, self.config.width), self.INITIAL_MEMORY),
+        )
+
+    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step: (B,X), State -> logits (B,Y), State."""
+        record, state = self._step(inputs, state)
+        return record.logits, state
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from."""
+        state = self._checked(inputs, state)
+        logits = []
+        for x in inputs.unbind(0):
+            y, state = self.step(x, state)
+            logits.append(y)
+        return torch.stack(logits), state
+
+    def trace(self, inputs: Tensor, state: State | None = None) -> Trace:
+        """A whole sequence (T,B,X), recorded: the same computation as ``forward``, every intermediate kept."""
+        state = self._checked(inputs, state)
+        records = []
+        for x in inputs.unbind(0):
+            record, state = self._step(x, state)
+            records.append(record)
+        return Trace(*(torch.stack(values) for values in zip(*records, strict=True)))
+
+    def _step(self, inputs: Tensor, state: State) -> tuple[Trace, State]:
+        """One step and its record (the fields of a Trace, without the time axis)."""
+        seen = torch.cat([inputs, state.reads.flatten(1)], dim=1)
+        hidden, controller_state = self.controller(seen, state.controller)
+        p: HeadParameters = self.heads(hidden)
+
+        content = addressing.content_weighting(state.memory, p.key, p.beta)
+        gated = addressing.interpolate(content, state.weighting, p.gate)
+        shifted = addressing.shift(gated, p.shift)
+        weighting = addressing.sharpen(shifted, p.gamma)
+
+        reading, writing = weighting.split([self.config.read_heads, self.config.write_heads], dim=1)
+        written = memory.write(state.memory, writing, p.erase, p.add)
+        reads = memory.read(written, reading)
+
+        logits = self.output(torch.cat([hidden, reads.flatten(1)], dim=1))
+        record = Trace(hidden, *p, content, gated, shifted, weighting, written, reads, logits)
+        return record, State(controller_state, reads, weighting, written)
+
+    def _checked(self, inputs: Tensor, state: State | None) -> State:
+        """The state to start from, once inputs and state are known to fit this machine."""
+        check_inputs(inputs, self.config.inputs)
+        expected = self.initial_state(inputs.shape[1], None if state is None else state.memory.shape[1])
+        if state is None:
+            return expected
+        check_state(state, expected)
+        return state
+
+
+def check_inputs(inputs: Tensor, channels: int) -> None:
+    """Refuse inputs of a wrong shape, and NaN or infinity, with the first time step that has one."""
+    if inputs.dim() != 3 or inputs.shape[2] != channels or inputs.shape[0] < 1:
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected (T,B,{channels}), T at least 1")
+    finite = inputs.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise ValueError(f"inputs hold NaN or infinity, first at time step {int((~finite).nonzero()[0])}")
+
+
+def check_state(state: tuple, expected: tuple, path: str = "state") -> None:
+    """Refuse a state whose tensors have other shapes than those of ``expected``, naming both."""
+    for name, given, wanted in zip(getattr(expected, "_fields", "hc"), state, expected, strict=True):
+        if isinstance(wanted, tuple):
+            check_state(given, wanted, f"{path}.{name}")
+        elif given.shape != wanted.shape:
+            raise ValueError(f"{path}.{name} has shape {tuple(given.shape)}: expected {tuple(wanted.shape)}")

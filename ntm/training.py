@@ -1,0 +1,271 @@
+"""Training and measuring: the loop, the losses, the optimisers, and the costs of section 4 of the paper.
+
+Saved runs are in :mod:`ntm.runs`. Letters: T time steps, B sequences, Y output channels.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from ntm.model import NTM, Trace
+from ntm.tasks import Batch, Task
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+# Losses: logits (T,B,Y), targets (T,B,Y), mask (T,B) -> the mean over every bit that counts.
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy in nats per bit that counts, computed from the logits."""
+    return _masked_mean(functional.binary_cross_entropy_with_logits(logits, targets, reduction="none"), mask)
+
+
+def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> Tensor:
+    """Huber loss between the output sigmoid(logits) and the target, per bit that counts."""
+    return _masked_mean(functional.huber_loss(logits.sigmoid(), targets, reduction="none", delta=delta), mask)
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values.mean(2) * mask).sum() / mask.sum()
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
+
+
+# Costs
+
+
+def bits_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
+    """The paper's cost: cross-entropy in base 2, summed over a sequence, mean over the batch."""
+    nats = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask
+    return float(nats.sum()) / math.log(2) / mask.shape[1]
+
+
+def wrong_bits(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
+    """Outputs on the wrong side of one half, summed over a sequence, mean over the batch."""
+    wrong = ((logits > 0) != (targets > 0.5)).sum(2) * mask
+    return float(wrong.sum()) / mask.shape[1]
+
+
+# Optimisers
+
+
+class GravesRMSProp(torch.optim.Optimizer):
+    """RMSProp as in Graves (2013), arXiv:1308.0850, equations 38 to 45, which the paper cites.
+
+    n = 0.95 n + 0.05 g^2;  m = 0.95 m + 0.05 g;  d = 0.9 d - rate g / sqrt(n - m^2 + 1e-4);  w = w + d.
+    The epsilon is inside the root, unlike that of ``torch.optim.RMSprop(centered=True)``.
+    """
+
+    DECAY, MOMENTUM, EPSILON = 0.95, 0.9, 1e-4
+
+    def __init__(self, parameters: Any, lr: float = 1e-4) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state.update({name: torch.zeros_like(weight) for name in ("square", "mean", "delta")})
+                state["square"].lerp_(weight.grad.square(), 1 - self.DECAY)
+                state["mean"].lerp_(weight.grad, 1 - self.DECAY)
+                deviation = (state["square"] - state["mean"].square() + self.EPSILON).sqrt()
+                state["delta"].mul_(self.MOMENTUM).addcdiv_(weight.grad, deviation, value=-group["lr"])
+                weight.add_(state["delta"])
+
+
+# Training
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; the defaults are the quick recipe, ``PAPER`` below is what the paper states."""
+
+    seed: int = 0  # of the weights and of the data
+    updates: int = 10_000
+    batch: int = 4  # small batches need the fewest sequences; a larger one costs more per update than it saves
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    learning_rate: float = 1e-3
+    clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
+    clip_at: float = 10.0  # the paper's bound
+    report_every: int = 100  # updates between two rows of the log, and between two checkpoints
+    keep_every: int = 0  # updates between two sets of weights that a saved run keeps; 0 keeps the last only
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training can have, before anything is built."""
+        for name, least in {"updates": 1, "batch": 1, "report_every": 1, "keep_every": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r}: must be a whole number of at least {least}")
+        for name in ("learning_rate", "clip_at"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be positive and finite")
+        for name, allowed in {"optimizer": ("adam", "rmsprop"), "clip": ("norm", "value")}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
+
+
+PAPER = TrainingConfig(batch=1, optimizer="rmsprop", learning_rate=1e-4, clip="value")
+
+
+class Row(NamedTuple):
+    """One row of a log: means over the updates since the row before."""
+
+    update: int
+    sequences: int  # trained on so far
+    loss: float
+    bits_per_sequence: float
+    wrong_bits: float
+    seconds: float  # of training so far
+
+
+class NonFiniteError(ArithmeticError):
+    """Training met NaN or infinity; ``batch`` and the model's weights, not yet updated, reproduce it."""
+
+    def __init__(self, update: int, began: str, batch: Batch) -> None:
+        super().__init__(f"update {update} is not finite; it began in {began}")
+        self.update, self.began, self.batch = update, began, batch
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser that a configuration asks for, over all parameters of the model."""
+    kind = torch.optim.Adam if config.optimizer == "adam" else GravesRMSProp
+    return kind(model.parameters(), lr=config.learning_rate)
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    config: TrainingConfig,
+    loss: Loss = cross_entropy,
+    run: Any = None,
+    report: Callable[[list[Row]], bool | None] | None = None,
+    progress: bool = True,
+) -> list[Row]:
+    """Train the model in place and return the log.
+
+    ``task(batch, generator=...)`` draws a batch. ``report`` is called with the log at each new row; when it returns
+    True, training ends there. With a ``run`` (:class:`ntm.runs.Run`), training goes on from its last checkpoint,
+    bitwise as if it had never stopped, and leaves checkpoints behind.
+
+    Raises NonFiniteError at the first loss or gradient that is NaN or infinite, before it reaches the weights.
+    """
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(model, config)
+    generator = torch.Generator().manual_seed(config.seed)
+    log: list[Row] = run.resume(model, optimizer, generator) if run else []
+    done, before = (log[-1].update, log[-1].seconds) if log else (0, 0.0)
+    sums, started = [0.0, 0.0, 0.0], time.perf_counter()
+    bar = tqdm(total=config.updates, initial=done, unit="update", disable=not progress, mininterval=0.5)
+
+    for update in range(done + 1, config.updates + 1):
+        batch = Batch(*(values.to(device) for values in task(config.batch, generator=generator)))
+        logits, _ = model(batch.inputs)
+        value = loss(logits, batch.targets, batch.mask)
+        optimizer.zero_grad()
+        value.backward()
+        if not clip_gradients(model, config) or not value.isfinite():
+            error = NonFiniteError(update, where_it_began(model, batch), batch)
+            if run:
+                run.keep_failure(model, error)
+            raise error
+        optimizer.step()
+
+        with torch.no_grad():
+            costs = (float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits)))
+        sums = [total + cost for total, cost in zip(sums, costs, strict=True)]
+        bar.update()
+        if update % config.report_every == 0 or update == config.updates:
+            count = update - (log[-1].update if log else 0)
+            seconds = before + time.perf_counter() - started
+            log.append(Row(update, update * config.batch, *(total / count for total in sums), seconds))
+            sums = [0.0, 0.0, 0.0]
+            rate = config.batch * (update - done) / (time.perf_counter() - started)
+            bar.set_postfix_str(f"{log[-1].bits_per_sequence:.3f} bits per sequence, {rate:.0f} sequences/s")
+            if run:
+                run.checkpoint(model, optimizer, generator, log)
+            if report and report(log):
+                break
+    bar.close()
+    return log
+
+
+def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
+    """Clip the gradients as configured; False, and untouched, if any of them is NaN or infinite."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not norm.isfinite():
+        return False
+    if config.clip == "norm":
+        nn.utils.clip_grads_with_norm_(model.parameters(), config.clip_at, norm)
+    else:
+        nn.utils.clip_grad_value_(model.parameters(), config.clip_at)
+    return True
+
+
+def where_it_began(model: nn.Module, batch: Batch) -> str:
+    """The first named quantity that is NaN or infinite: a parameter, an intermediate of a step, or a gradient."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            return f"the parameter {name}"
+    with torch.no_grad():
+        steps = model.trace(batch.inputs) if isinstance(model, NTM) else (model(batch.inputs)[0],)
+    names = Trace._fields if isinstance(model, NTM) else ("logits",)
+    for t in range(len(batch.inputs)):
+        for name, values in zip(names, steps, strict=True):
+            if not values[t].isfinite().all():
+                return f"{name} at time step {t}"
+    bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    return f"the gradient of {', '.join(bad)}" if bad else "the loss"
+
+
+# Measuring
+
+
+class Score(NamedTuple):
+    """Costs over sequences that the machine was not trained on, mean per sequence."""
+
+    sequences: int
+    bits_per_sequence: float
+    wrong_bits: float
+    worst: float  # wrong bits of the worst batch, mean per sequence: 0 only if no bit is wrong anywhere
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    lengths: list[int] | range,
+    sequences: int = 50,
+    seed: int = 1,
+    locations: int | None = None,
+) -> Score:
+    """The mean cost over fresh sequences: ``sequences`` of each length, drawn with ``seed``.
+
+    ``locations`` enlarges or shrinks the memory for the measurement; without it the machine's own size is used.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    if locations is not None and not isinstance(model, NTM):
+        raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
+    bits, wrong = [], []
+    for length in lengths:
+        batch = Batch(*(values.to(device) for values in task(sequences, length=length, generator=generator)))
+        state = model.initial_state(sequences, locations) if isinstance(model, NTM) and locations else None
+        logits, _ = model(batch.inputs, state)
+        bits.append(bits_per_sequence(logits, batch.targets, batch.mask))
+        wrong.append(wrong_bits(logits, batch.targets, batch.mask))
+    return Score(sequences * len(bits), sum(bits) / len(bits), sum(wrong) / len(wrong), max(wrong))

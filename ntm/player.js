@@ -15,13 +15,16 @@ const STYLE = `
   margin: 0.5rem 0; font: 13px/1.4 var(--pst-font-family-base, var(--jp-ui-font-family, system-ui, sans-serif));
   --ntm-accent: var(--pst-color-primary, var(--jp-brand-color1, #2a7f9e)); }
 .ntm-player canvas { display: block; width: 100%; touch-action: pan-y; }
-.ntm-player-caption { margin: 0.4rem 0; min-height: 1.4em; font-variant-numeric: tabular-nums; }
+.ntm-player-title { font-size: 15px; font-weight: 600; margin-bottom: 0.6rem; }
+.ntm-player-caption { margin: 0.4rem 0; font-variant-numeric: tabular-nums; }
 .ntm-player-controls { display: flex; align-items: center; gap: 0.75rem; }
 .ntm-player-controls input { flex: 1; min-width: 0; height: 1.5rem; margin: 0; accent-color: var(--ntm-accent); }
 .ntm-player-controls button { display: flex; width: 2.25rem; height: 2.25rem; padding: 0; color: inherit; cursor: pointer;
   align-items: center; justify-content: center; border-radius: 50%; border: 1px solid currentColor; background: none; }
 .ntm-player-controls svg { width: 1rem; height: 1rem; fill: currentColor; }
-.ntm-player-controls :focus-visible { outline: 3px solid var(--ntm-accent); outline-offset: 2px; }
+.ntm-player-controls :focus-visible { outline: 2px solid var(--ntm-accent); outline-offset: 3px;
+  border-radius: 4px; }
+.ntm-player-controls button:focus-visible { border-radius: 50%; }
 .ntm-player-controls output { font-variant-numeric: tabular-nums; min-width: 4.5em; text-align: right; }
 /* the book's theme puts outputs on a light ground in dark mode; this one knows both */
 html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-player):not(#_) { all: unset; display: block; }`;
@@ -64,10 +67,12 @@ function picture(root, canvas, data, pick) {
     for (const head of panel.heads || []) head.levels = decode(head.data);
   }
   const pen = canvas.getContext("2d");
-  const caption = document.createElement("div");
-  caption.className = "ntm-player-caption";
-  caption.setAttribute("aria-live", "polite");
+  const [title, caption] = ["title", "caption"].map((part) =>
+    Object.assign(document.createElement("div"), { className: `ntm-player-${part}`, textContent: data.title }));
+  if (data.title) canvas.before(title);
   if (data.captions) canvas.after(caption);
+  caption.setAttribute("aria-live", "polite");
+  const longest = (data.captions || []).reduce((one, other) => (other.length > one.length ? other : one), "");
   let step = data.start, width = 0, ratio = 1, look = {}, placed = [];
 
   function text(words, x, y, align = "left", size = SMALL, alpha = 0.75, weight = 400) {
@@ -114,12 +119,12 @@ function picture(root, canvas, data, pick) {
     return next()[1];
   }
 
-  function scale(panel, table, right, y) { // the colours, and the numbers at their two ends
-    const [low, high] = [short(panel.low), short(panel.high)], bar = 48, left = right - textWidth(high) - 5 - bar;
+  function scale(panel, table, nearest, right, y) { // the colours, and the numbers at their two ends
+    const [low, high] = [short(panel.low), short(panel.high)], bar = 48;
+    const left = Math.max(right - textWidth(high) - 5 - bar, nearest + 18 + textWidth(low));
     text(low, left - 5, y, "right");
-    text(high, right, y, "right");
+    text(high, left + bar + 5, y);
     pen.drawImage(sheet(64, 1, table, (x) => x * 4), left, y - 3, bar, 6);
-    return left - 5 - textWidth(low);
   }
 
   function ticks(labels, cell, room, draw) { // the labels there is room for: round numbers, or as many as fit
@@ -139,7 +144,7 @@ function picture(root, canvas, data, pick) {
   }
 
   function drawHeads(panel, left, top, wide, tall, box) {
-    const lanes = { column: top - 2, row: left + wide + 5 };
+    const lanes = { column: top - 4, row: left + wide + 5 };
     (panel.heads || []).forEach((head, h) => {
       const colour = HEADS[h % HEADS.length], count = head.shape[1], first = step * count, lane = lanes[head.side];
       if (head.side === "column") {
@@ -159,10 +164,10 @@ function picture(root, canvas, data, pick) {
   }
 
   function cursor(left, top, cell, tall) { // a light line in a dark one, seen on every colour
-    const x = left + step * cell, gap = 1.5;
-    for (const [colour, line] of [[look.ground, 4], [look.colour, 1.5]]) {
-      [pen.strokeStyle, pen.lineWidth] = [colour, line];
-      pen.strokeRect(x - gap, top - gap - 1, cell + 2 * gap, tall + 2 * gap + 2);
+    const x = left + step * cell;
+    for (const [colour, out] of [[look.ground, 0.5], [look.colour, 1.5]]) {
+      [pen.strokeStyle, pen.lineWidth] = [colour, 1];
+      pen.strokeRect(x - out, top - out - 2, cell + 2 * out, tall + 2 * out + 4);
     }
   }
 
@@ -171,7 +176,9 @@ function picture(root, canvas, data, pick) {
     const table = panel.diverging ? TABLES[look.dark ? "dark" : "light"] : TABLES.viridis;
     const above = (panel.heads || []).filter((head) => head.side === "column").length * LANE;
     const top = box.top + TITLE + above, first = step * rows * columns;
-    text(isTape(panel) ? panel.title : `${panel.title} at step ${step}`, left, box.top + 10, "left", NORMAL, 1, 600);
+    const title = isTape(panel) ? panel.title : `${panel.title} at step ${step}`;
+    text(title, left, box.top + 10, "left", NORMAL, 1, 600);
+    const after = left + pen.measureText(title).width;
     if (panel.kind === "bars") {
       panel.rows.forEach((_, row) => {
         const foot = top + (row + 1) * BAR - 1;
@@ -179,7 +186,7 @@ function picture(root, canvas, data, pick) {
           (at, part, thick) => pen.fillRect(left + at, foot - part * (BAR - 10), thick, part * (BAR - 10)));
         pen.fillRect(left, foot, wide, 1);
       });
-      text(`${short(panel.low)} to ${short(panel.high)}`, left + wide, box.top + 10, "right");
+      text(`${short(panel.low)} to ${short(panel.high)}`, after + 12, box.top + 10);
     } else {
       const image = isTape(panel)
         ? (panel[`on${look.dark}`] ??= sheet(columns, rows, table,
@@ -189,7 +196,7 @@ function picture(root, canvas, data, pick) {
       [pen.strokeStyle, pen.lineWidth, pen.globalAlpha] = [look.colour, 1, 0.3];
       pen.strokeRect(left - 0.5, top - 0.5, wide + 1, tall + 1);
       pen.globalAlpha = 1;
-      scale(panel, table, left + wide, box.top + 10);
+      scale(panel, table, after, left + wide, box.top + 10);
     }
     drawHeads(panel, left, top, wide, tall, box);
     ticks(panel.rows, box.cellHeight, 14, (label, at) => text(label, left - 6, top + at, "right"));
@@ -206,9 +213,15 @@ function picture(root, canvas, data, pick) {
     if (isTape(panel)) cursor(left, top, cellWidth, tall);
   }
 
+  function reserve() { // room for the longest caption, so that the controls below it stand still
+    const words = caption.textContent;
+    [caption.style.minHeight, caption.textContent] = ["", longest];
+    [caption.style.minHeight, caption.textContent] = [`${caption.clientHeight}px`, words];
+  }
+
   function draw() {
-    width = Math.floor(root.clientWidth);
-    if (!width) return; // in a closed fold; drawn when it opens
+    if (!root.clientWidth) return; // in a closed fold; drawn when it opens
+    if (width !== (width = Math.floor(root.clientWidth))) reserve();
     ratio = window.devicePixelRatio || 1;
     const style = getComputedStyle(root), [red, green, blue] = style.color.match(/[\d.]+/g).map(Number);
     const dark = red + green + blue > 3 * 128; // light text is on a dark page, whatever the theme is called

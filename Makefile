@@ -1,0 +1,58 @@
+# Everything runs in .venv, which each target makes first where it is missing or older than requirements.txt.
+
+PYTHON ?= python3
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+MAKEFLAGS += --jobs=$(JOBS)
+
+VENV := .venv/installed
+BIN := .venv/bin
+CHAPTERS := $(wildcard book/*.ipynb)
+EXECUTED := $(CHAPTERS:book/%=_build/book/%)
+PACKAGE := $(wildcard ntm/*.*) tools/book.py
+DATA := $(shell find data -type f 2>/dev/null)
+PAGES := _config.yml _toc.yml $(wildcard book/*.bib book/*.md book/_assets/*)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help book test lint tidy lab clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+book: _build/site ## run the chapters that changed and build the site
+	@echo "The site is at $(CURDIR)/_build/html/index.html"
+
+_build/site: $(EXECUTED) $(PAGES)
+	@echo "Building the site"
+	@$(BIN)/python tools/book.py site _build/book .
+	@touch $@
+
+_build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
+	@$(BIN)/python tools/book.py execute $< $@
+
+test: lint ## check the sources, the package, every chapter at small sizes, and the pages in a browser
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV) ## check style, types, and that no notebook carries outputs
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/nbstripout --verify --keep-id $(CHAPTERS)
+
+tidy: $(VENV) ## strip the notebooks of outputs and format everything
+	@$(BIN)/nbstripout --keep-id $(CHAPTERS)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lab: $(VENV) ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab book
+
+clean: ## remove what was built (.venv stays)
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " \
+		+ sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	@touch $@

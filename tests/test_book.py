@@ -1,0 +1,219 @@
+"""The book: its sources, every chapter run at small sizes, the site built from them, and its pages in a browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import book
+import nbformat
+import papermill
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+# All in one worker, since the tests hand on what the former ones made: chapters, then the site, then its pages.
+pytestmark = pytest.mark.xdist_group("book")
+
+ROOT = Path(__file__).parent.parent
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+CHAPTERS = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"])]
+EXEMPT = ["index", "reproducing"]  # from having a question as a title
+LINES = 25  # of code in a cell, at most
+OURS = {"include": [["main"]], "exclude": [[".citation-list"]]}  # that list's roles are Sphinx's own
+
+# Papermill makes the runs smaller and nothing else: these are parameters of the chapters, and no chapter asks for more.
+SMALL: dict[str, dict[str, object]] = {
+    "index": {},
+    "memory": {},
+    "addressing": {},
+    "controller": {},
+    "copy_task": {},
+    "reading_the_tape": {},
+    "generalisation": {},
+    "reproducing": {},
+}
+
+
+def source(name: str) -> Path:
+    return ROOT / "book" / f"{name}.ipynb"
+
+
+# --- the sources ---------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_contents_names_every_chapter():
+    assert sorted(CHAPTERS) == sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
+    assert sorted(CHAPTERS) == sorted(SMALL)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_source(name):
+    notebook = nbformat.read(source(name), as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    title = notebook.cells[0].source.splitlines()[0]
+    assert title.startswith("# ") and (title.endswith("?") or name in EXEMPT), title
+    for cell in code:
+        assert cell.outputs == [] and cell.execution_count is None, f"not stripped (make tidy): {cell.source}"
+        assert len(cell.source.splitlines()) <= LINES, f"more than {LINES} lines: {cell.source}"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_unknown_parameter(name, tmp_path):
+    known = ", ".join(papermill.inspect_notebook(str(source(name))))
+    with pytest.raises(ValueError, match=f"^{name}.ipynb has no parameter sed; it has {known or 'none'}$"):
+        book.execute(source(name), tmp_path / "out.ipynb", {"sed": 3})
+    assert not any(tmp_path.iterdir())
+
+
+# --- running them --------------------------------------------------------------------------------------------
+
+
+def execute(path: Path, destination: Path, **parameters: object) -> subprocess.CompletedProcess[str]:
+    """Run a chapter by the command that make uses."""
+    options = [word for name, value in parameters.items() for word in ("-p", name, repr(value))]
+    command = [sys.executable, ROOT / "tools" / "book.py", "execute", path, destination, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="session")
+def running(folder):
+    """Every chapter on its way, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(execute, source(name), folder / "book" / f"{name}.ipynb", **SMALL[name])
+            for name in CHAPTERS
+        }
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_runs(name, running: dict[str, Future]):
+    run = running[name].result()
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_failing_chapter_fails_and_leaves_nothing(tmp_path):
+    cells = [nbformat.v4.new_code_cell("length = 0"), nbformat.v4.new_code_cell("1 / length")]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "chapter.ipynb")
+    run = execute(tmp_path / "chapter.ipynb", tmp_path / "out" / "chapter.ipynb")
+    assert run.returncode != 0 and "ZeroDivisionError" in run.stderr
+    assert not any((tmp_path / "out").iterdir())
+    assert execute(tmp_path / "chapter.ipynb", tmp_path / "out" / "chapter.ipynb", length=2).returncode == 0
+
+
+def test_make_runs_only_what_changed(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    old = ["requirements.txt", "pyproject.toml", "_config.yml", "_toc.yml", "ntm/memory.py", "tools/book.py"]
+    old += ["data/run/log.csv", *(f"book/{name}.ipynb" for name in CHAPTERS)]
+    new = [".venv/installed", *(f"_build/book/{name}.ipynb" for name in CHAPTERS), "_build/site"]
+    for age, name in enumerate(old + new):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (age, age))
+
+    def executed_after(change: str) -> list[str]:
+        before = (tmp_path / change).stat().st_mtime
+        os.utime(tmp_path / change)
+        run = subprocess.run(["make", "-n", "book"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        os.utime(tmp_path / change, (before, before))
+        assert "book.py site" in run.stdout or change == "Makefile"
+        return sorted(line.split()[3] for line in run.stdout.splitlines() if "book.py execute" in line)
+
+    everything = sorted(f"book/{name}.ipynb" for name in CHAPTERS)
+    assert executed_after("Makefile") == []
+    assert executed_after("_config.yml") == []
+    assert executed_after("book/memory.ipynb") == ["book/memory.ipynb"]
+    assert executed_after("ntm/memory.py") == everything
+    assert executed_after("data/run/log.csv") == everything
+
+
+# --- the pages -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def site(folder, running) -> Path:
+    """The site built from the small chapters; any warning is an error."""
+    for future in running.values():
+        assert future.result().returncode == 0, "a chapter did not run"
+    return book.site(folder / "book", folder).parent
+
+
+def test_site_is_built(site):
+    assert {f"{name}.html" for name in CHAPTERS} <= {page.name for page in site.iterdir()}
+    for name in CHAPTERS:  # what the page offers for download is the executed notebook
+        notebook = nbformat.read(site / "_sources" / f"{name}.ipynb", as_version=4)
+        assert any(cell.get("execution_count") for cell in notebook.cells), name
+
+
+def open_page(browser: Browser, address: str, **options) -> tuple[Page, list[str]]:
+    """A page that has come to rest, and what it complained of or asked other hosts for."""
+    page = browser.new_page(**options)
+    faults: list[str] = []
+    page.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:")) or faults.append(f"asks for {r.url}"))
+    page.on("requestfailed", lambda request: faults.append(f"did not get {request.url}"))
+    page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    page.wait_for_load_state("networkidle")
+    if page.locator("article .math").count():
+        page.wait_for_selector("article .math mjx-container svg")
+    return page, faults
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*CHAPTERS, "search", "genindex"])
+def test_page(name, scheme, site, browser):
+    page, faults = open_page(browser, f"{site.as_uri()}/{name}.html", color_scheme=scheme)
+    with page:
+        assert page.locator("html").get_attribute("data-theme") == scheme
+        options = {"runOnly": ["wcag2a", "wcag2aa"], "preload": False}  # preload asks for style sheets by XHR
+        for violation in Axe().run(page, context=OURS, options=options).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                faults += [f"{violation['help']}: {node['html']}" for node in violation["nodes"]]
+        pictures = page.locator("main img").evaluate_all("all => all.map(img => img.getAttribute('alt'))")
+        faults += [f"a picture without words: {alt}" for alt in pictures if not alt or alt.endswith(".png")]
+        page.set_viewport_size({"width": 390, "height": 800})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            faults.append("is wider than a phone")
+    assert faults == []
+
+
+def test_search_finds(site, browser):
+    page, faults = open_page(browser, f"{site.as_uri()}/search.html?q=memory")
+    with page:
+        page.wait_for_selector("#search-results li a")
+    assert faults == []
+
+
+def test_player_moves_with_the_keyboard(site, browser):
+    players = 0
+    for name in CHAPTERS:
+        page, faults = open_page(browser, f"{site.as_uri()}/{name}.html")
+        with page:
+            for player in page.locator(".ntm-player").all():
+                players += 1
+                slider = player.locator("input[type=range]")
+                picture = player.locator("canvas").first
+
+                def pixels(canvas=picture) -> str:
+                    return canvas.evaluate("canvas => canvas.toDataURL()")
+
+                before = pixels()
+                slider.press("ArrowRight")
+                after = pixels()
+                slider.press("ArrowLeft")
+                assert before != after and pixels() == before, f"the player in {name} stands still"
+        assert faults == []
+    assert players, "no chapter has a player"

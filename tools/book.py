@@ -1,0 +1,111 @@
+"""The two steps behind `make book`: run a chapter, and build the site from chapters that were run.
+
+    python tools/book.py execute book/copy_task.ipynb out.ipynb -p seed 3
+    python tools/book.py site _build/book .
+"""
+
+import argparse
+import ast
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def execute(source: Path, destination: Path, parameters: dict[str, object]) -> None:
+    """Run the chapter `source` with `parameters` and write the executed notebook, whole or not at all."""
+    known = papermill.inspect_notebook(str(source))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:  # papermill itself only logs this, and runs the chapter as if nothing had been asked
+        raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # chapters run side by side, and would fight over the cores
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".running-") as folder:
+        scratch = Path(folder) / source.name
+        papermill.execute_notebook(
+            str(source), str(scratch), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+        )
+        notebook = nbformat.read(scratch, as_version=4)
+        clean(notebook)
+        nbformat.write(notebook, scratch)
+        scratch.replace(destination)
+
+
+def clean(notebook: nbformat.NotebookNode) -> None:
+    """Make an executed notebook fit to publish: no second run, no traces of papermill, no dead widgets."""
+    notebook.metadata["mystnb"] = {"execution_mode": "off"}
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)  # a page has no kernel: what still works there is the widget's HTML
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags.append("remove-cell")
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {}) or "text/html" in o.data]
+
+
+def site(notebooks: Path, output: Path) -> Path:
+    """Build the pages from the executed `notebooks` into `output`/_build/html and return the first page."""
+    pages = output / "_build" / "html"
+    shutil.rmtree(pages, ignore_errors=True)  # Sphinx leaves the pages of removed chapters behind
+    sources = shutil.ignore_patterns("*.ipynb", ".*")
+    shutil.copytree(ROOT / "book", notebooks, ignore=sources, dirs_exist_ok=True)
+    # One file of MathJax that asks for no other, instead of the package's own extension, which copies 15 MB.
+    mathjax = importlib.metadata.distribution("sphinx-mathjax-offline")
+    shutil.copy(mathjax.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"), notebooks / "_assets")
+    options = ["--config", ROOT / "_config.yml", "--toc", ROOT / "_toc.yml", "--path-output", output.resolve()]
+    # Everything is read again (--all), since Sphinx warns about a page only when it reads it.
+    strict = ["-W", "-n", "--keep-going", "--all", "-q"]
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", notebooks, *options, *strict]
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:  # what is wrong goes to standard error
+        raise ValueError("jupyter-book found the faults above: there is no site")
+    return pages / "index.html"
+
+
+def value(text: str) -> object:
+    """Read a parameter as a Python literal, or as the text itself where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main() -> None:
+    """Run one of the two steps from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    run = steps.add_parser("execute", help="run one chapter")
+    run.add_argument("source", type=Path)
+    run.add_argument("destination", type=Path)
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
+    build = steps.add_parser("site", help="build the pages from executed chapters")
+    build.add_argument("notebooks", type=Path)
+    build.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    try:
+        if arguments.step == "execute":
+            start = time.monotonic()
+            print(f"{arguments.source}: running", flush=True)
+            execute(
+                arguments.source, arguments.destination, {name: value(text) for name, text in arguments.parameters}
+            )
+            print(f"{arguments.source}: done in {time.monotonic() - start:.0f} s", flush=True)
+        else:
+            print("The site is at", site(arguments.notebooks, arguments.output).resolve())
+    except (ValueError, OSError, papermill.PapermillExecutionError) as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -99,6 +99,7 @@ class TrainingConfig:
     batch: int = 4  # small batches need the fewest sequences; a larger one costs more per update than it saves
     optimizer: Literal["adam", "rmsprop"] = "adam"
     learning_rate: float = 1e-3
+    halve_every: int = 3000  # updates in which the learning rate halves, 0 for never; a constant one has relapses
     clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
     clip_at: float = 10.0  # the paper's bound
     report_every: int = 100  # updates between two rows of the log, and between two checkpoints
@@ -106,7 +107,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have, before anything is built."""
-        for name, least in {"updates": 1, "batch": 1, "report_every": 1, "keep_every": 0, "seed": 0}.items():
+        for name, least in {"updates": 1, "batch": 1, "report_every": 1, "keep_every": 0, "halve_every": 0, "seed": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r}: must be a whole number of at least {least}")
@@ -118,7 +119,12 @@ class TrainingConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
 
 
-PAPER = TrainingConfig(batch=1, optimizer="rmsprop", learning_rate=1e-4, clip="value")
+    def learning_rate_at(self, update: int) -> float:
+        """The learning rate of an update; it does not depend on how many are to be made."""
+        return self.learning_rate * 0.5 ** (update / self.halve_every) if self.halve_every else self.learning_rate
+
+
+PAPER = TrainingConfig(batch=1, optimizer="rmsprop", learning_rate=1e-4, halve_every=0, clip="value")
 
 
 class Row(NamedTuple):
@@ -182,6 +188,8 @@ def train(
             if run:
                 run.keep_failure(model, error)
             raise error
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(update)
         optimizer.step()
 
         with torch.no_grad():

@@ -4,10 +4,11 @@ import json
 import signal
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import tyro
@@ -146,7 +147,12 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line; what the user can mend is one line on standard error and exit status 2."""
     signal.signal(signal.SIGTERM, _terminate)
-    commands = {"train": train, "baseline": baseline, "evaluate": evaluate, "solve": solve}
+    commands: dict[str, Callable[..., Any]] = {
+        "train": train,
+        "baseline": baseline,
+        "evaluate": evaluate,
+        "solve": solve,
+    }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="python -m ntm")
     except (ValueError, NonFiniteError) as error:

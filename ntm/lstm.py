@@ -68,7 +68,8 @@ class LSTM(nn.Module):
             state = expected
         model.check_state(state, expected)
         external = torch.cat([inputs, torch.ones_like(inputs[:, :, :1])], dim=2)
-        outputs, hidden, cell = [], [], []
+        outputs: list[Tensor] = []
+        hidden, cell = [], []
         for i, layer in enumerate(self.layers):
             seen = torch.cat([external, outputs[-1]], dim=2) if i else external
             output, (h, c) = layer(seen, (state.hidden[i : i + 1].contiguous(), state.cell[i : i + 1].contiguous()))

@@ -91,7 +91,7 @@ function picture(root, canvas, data, pick) {
     const heads = panel.heads || [], beside = heads.filter((head) => head.side === "row");
     const rows = panel.rows.length, columns = panel.columns.length;
     const above = (heads.length - beside.length) * LANE, tallest = panel.wide ? 320 : 220;
-    const plain = room - look.gutter - beside.length * SIDE_LANE - 2;
+    const plain = room - look.gutter - beside.length * SIDE_LANE - 10; // the last tick label wants some room
     const cellWidth = snap(Math.min(plain / columns, isTape(panel) ? 24 : 40));
     const cellHeight = panel.kind === "bars" ? BAR : snap(Math.min(Math.max(cellWidth, 9), 24, tallest / rows));
     return { panel, cellWidth, cellHeight, wide: cellWidth * columns, tall: cellHeight * rows,
@@ -110,8 +110,8 @@ function picture(root, canvas, data, pick) {
       if (!panel && count === 1) continue;
       if (place === count || (panel?.wide && place)) next();
       if (panel) {
-        const box = measure(panel, panel.wide ? width : column);
-        placed.push({ ...box, left: place * (column + GAP) + look.gutter, top });
+        const room = panel.wide ? width : column, left = place * (column + GAP), box = measure(panel, room);
+        placed.push({ ...box, left: left + look.gutter, limit: left + room, top });
         line = Math.max(line, box.height);
       }
       place = panel?.wide ? count : place + 1;
@@ -119,9 +119,10 @@ function picture(root, canvas, data, pick) {
     return next()[1];
   }
 
-  function scale(panel, table, nearest, right, y) { // the colours, and the numbers at their two ends
-    const [low, high] = [short(panel.low), short(panel.high)], bar = 48;
-    const left = Math.max(right - textWidth(high) - 5 - bar, nearest + 18 + textWidth(low));
+  function scale(panel, table, nearest, right, limit, y) { // the colours, and the numbers at their two ends
+    const [low, high] = [short(panel.low), short(panel.high)], first = nearest + 18 + textWidth(low);
+    const bar = Math.min(48, Math.max(12, limit - first - textWidth(high) - 5));
+    const left = Math.max(right - textWidth(high) - 5 - bar, first);
     text(low, left - 5, y, "right");
     text(high, left + bar + 5, y);
     pen.drawImage(sheet(64, 1, table, (x) => x * 4), left, y - 3, bar, 6);
@@ -176,9 +177,9 @@ function picture(root, canvas, data, pick) {
     const table = panel.diverging ? TABLES[look.dark ? "dark" : "light"] : TABLES.viridis;
     const above = (panel.heads || []).filter((head) => head.side === "column").length * LANE;
     const top = box.top + TITLE + above, first = step * rows * columns;
-    const title = isTape(panel) ? panel.title : `${panel.title} at step ${step}`;
-    text(title, left, box.top + 10, "left", NORMAL, 1, 600);
-    const after = left + pen.measureText(title).width;
+    const heading = isTape(panel) ? panel.title : `${panel.title} at step ${step}`;
+    text(heading, left, box.top + 10, "left", NORMAL, 1, 600);
+    const after = left + pen.measureText(heading).width;
     if (panel.kind === "bars") {
       panel.rows.forEach((_, row) => {
         const foot = top + (row + 1) * BAR - 1;
@@ -196,7 +197,7 @@ function picture(root, canvas, data, pick) {
       [pen.strokeStyle, pen.lineWidth, pen.globalAlpha] = [look.colour, 1, 0.3];
       pen.strokeRect(left - 0.5, top - 0.5, wide + 1, tall + 1);
       pen.globalAlpha = 1;
-      scale(panel, table, after, left + wide, box.top + 10);
+      scale(panel, table, after, left + wide, box.limit, box.top + 10);
     }
     drawHeads(panel, left, top, wide, tall, box);
     ticks(panel.rows, box.cellHeight, 14, (label, at) => text(label, left - 6, top + at, "right"));

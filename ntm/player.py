@@ -26,6 +26,7 @@ SCRIPT = Path(__file__).with_name("player.js")
 LEVELS = 255  # one byte per number: finer than an eye or a screen can tell apart
 MATTERS = 0.01  # a location matters if some head puts more than this share of its weight there
 MARGIN = 2  # locations shown on either side of those that matter
+FOCUSED = 0.5  # a head is said to be at a location if that has at least half of its weight
 
 
 class Panel(NamedTuple):
@@ -200,8 +201,10 @@ def play(
     title: str = "The machine, step by step",
     start: int = 0,
 ) -> Player:
-    """The paper's Figure 6 for one sequence of a batch, in motion: inputs, adds and write weightings on the left, outputs,
-    reads and read weightings on the right, and below them the memory with the focus of each head.
+    """The paper's Figure 6 for one sequence of a batch, in motion.
+
+    On the left inputs, adds and write weightings, on the right outputs, reads and read weightings, and below them the
+    memory with the focus of each head.
 
     `trace` is what `NTM.trace(batch.inputs)` returned and `batch` what the task gave. Outputs are the sigmoid of the
     logits, and left blank where they are not scored. Only those locations are shown which get more than 1% of some
@@ -226,7 +229,12 @@ def play(
         for h, name in enumerate(names)
     ]
     vectors = [  # signed unless the machine's own squashing makes them positive
-        tape(f"{kind}, {name} head" if len(names) > 2 else kind, values, diverging=values.min() < 0, axis="component")
+        tape(
+            kind if name in ("read", "write") else f"{kind}, {name}",
+            values,
+            diverging=values.min() < 0,
+            axis="component",
+        )
         for kind, array, of in (("reads", reads, names), ("adds", adds, names[reads.shape[1] :]))
         for name, values in zip(of, np.moveaxis(array, 1, 0), strict=False)
     ]
@@ -285,9 +293,12 @@ def _captions(
     for t, step in enumerate(weighting):
         parts = []
         for name, weights in zip(names, step, strict=True):
-            verb = f"{name}s" if name in ("read", "write") else f"head {name} is at"
-            at, weight = int(weights.argmax()), float(weights.max())
-            parts.append(f"{verb} location {at} (weight {weight:.2f})")
+            verb = f"{name}s" if name in ("read", "write") else f"{name} at"  # of several heads: "read 2 at"
+            at, weight = weights.argmax(), weights.max()
+            if weight < FOCUSED:
+                parts.append(f"{verb} no single location (at most {weight:.2f}, at {at})")
+            else:
+                parts.append(f"{verb} location {at} (weight {weight:.2f})")
         if mask[t]:
             right = int(((outputs[t] > 0.5) == (targets[t] > 0.5)).sum())
             parts.append(f"{right} of {targets.shape[1]} output bits right")
@@ -304,7 +315,9 @@ def _array(values: ArrayLike | torch.Tensor) -> NDArray[np.float64]:
 def _finite(title: str, values: ArrayLike | torch.Tensor, dimensions: int) -> NDArray[np.float64]:
     array = _array(values)
     if array.ndim != dimensions or array.size == 0:
-        raise ValueError(f"panel {title!r}: values of shape {array.shape}, expected {dimensions} dimensions, none empty")
+        raise ValueError(
+            f"panel {title!r}: values of shape {array.shape}, expected {dimensions} dimensions, none empty"
+        )
     if bad := int((~np.isfinite(array)).sum()):
         raise ValueError(f"panel {title!r}: {bad} of {array.size} values are not finite")
     return array

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse names and ranges that do not exist."""
-        for kind, name, known in [("task", self.task, tasks.TASKS), ("loss", self.loss, training.LOSSES)]:
-            if name not in known:
-                raise ValueError(f"unknown {kind} {name!r}: must be one of {', '.join(known)}")
+        known: dict[str, tuple[str, Iterable[str]]] = {
+            "task": (self.task, tasks.TASKS),
+            "loss": (self.loss, training.LOSSES),
+        }
+        for kind, (name, names) in known.items():
+            if name not in names:
+                raise ValueError(f"unknown {kind} {name!r}: must be one of {', '.join(names)}")
         tasks.check_range("length", self.length)
         sample = self.draw()(1)
         for name, asked, has in [
@@ -180,9 +185,7 @@ def train(
         model = load(folder).to(device)
         return model, read_log(folder), read_score(folder)
     model = config.build().to(device)
-    log = training.train(
-        model, config.draw(), config.training, training.LOSSES[config.loss], run, report, progress
-    )
+    log = training.train(model, config.draw(), config.training, training.LOSSES[config.loss], run, report, progress)
     score = final_score(model, config)
     run.finish(model, score)
     return model, log, score
@@ -251,7 +254,7 @@ def _check_same(folder: Path, config: RunConfig) -> None:
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in fields.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat

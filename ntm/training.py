@@ -107,7 +107,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have, before anything is built."""
-        for name, least in {"updates": 1, "batch": 1, "report_every": 1, "keep_every": 0, "halve_every": 0, "seed": 0}.items():
+        for name, least in {
+            "updates": 1,
+            "batch": 1,
+            "report_every": 1,
+            "keep_every": 0,
+            "halve_every": 0,
+            "seed": 0,
+        }.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}={value!r}: must be a whole number of at least {least}")
@@ -117,7 +124,6 @@ class TrainingConfig:
         for name, allowed in {"optimizer": ("adam", "rmsprop"), "clip": ("norm", "value")}.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
-
 
     def learning_rate_at(self, update: int) -> float:
         """The learning rate of an update; it does not depend on how many are to be made."""
@@ -199,7 +205,7 @@ def train(
         if update % config.report_every == 0 or update == config.updates:
             count = update - (log[-1].update if log else 0)
             seconds = before + time.perf_counter() - started
-            log.append(Row(update, update * config.batch, *(total / count for total in sums), seconds))
+            log.append(Row(update, update * config.batch, *[total / count for total in sums], seconds=seconds))
             sums = [0.0, 0.0, 0.0]
             rate = config.batch * (update - done) / (time.perf_counter() - started)
             bar.set_postfix_str(f"{log[-1].bits_per_sequence:.3f} bits per sequence, {rate:.0f} sequences/s")

@@ -7,13 +7,14 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import book
 import nbformat
 import papermill
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+
+import book
 
 # All in one worker, since the tests hand on what the former ones made: chapters, then the site, then its pages.
 pytestmark = pytest.mark.xdist_group("book")

@@ -1,5 +1,7 @@
 """The two steps behind `make book`: run a chapter, and build the site from chapters that were run.
 
+A reader can use the first step too: unlike papermill it refuses a parameter that the chapter does not have.
+
     python tools/book.py execute book/copy_task.ipynb out.ipynb -p seed 3
     python tools/book.py site _build/book .
 """
@@ -62,12 +64,12 @@ def site(notebooks: Path, output: Path) -> Path:
     sources = shutil.ignore_patterns("*.ipynb", ".*")
     shutil.copytree(ROOT / "book", notebooks, ignore=sources, dirs_exist_ok=True)
     # One file of MathJax that asks for no other, instead of the package's own extension, which copies 15 MB.
-    mathjax = importlib.metadata.distribution("sphinx-mathjax-offline")
-    shutil.copy(mathjax.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"), notebooks / "_assets")
-    options = ["--config", ROOT / "_config.yml", "--toc", ROOT / "_toc.yml", "--path-output", output.resolve()]
+    mathjax = importlib.metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline")
+    shutil.copy(Path(str(mathjax), "static", "mathjax", "tex-svg-full.js"), notebooks / "_assets")
+    command: list[str | Path] = [Path(sys.executable).with_name("jupyter-book"), "build", notebooks]
+    command += ["--config", ROOT / "_config.yml", "--toc", ROOT / "_toc.yml", "--path-output", output.resolve()]
     # Everything is read again (--all), since Sphinx warns about a page only when it reads it.
-    strict = ["-W", "-n", "--keep-going", "--all", "-q"]
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", notebooks, *options, *strict]
+    command += ["-W", "-n", "--keep-going", "--all", "-q"]
     if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:  # what is wrong goes to standard error
         raise ValueError("jupyter-book found the faults above: there is no site")
     return pages / "index.html"
@@ -97,12 +99,10 @@ def main() -> None:
         if arguments.step == "execute":
             start = time.monotonic()
             print(f"{arguments.source}: running", flush=True)
-            execute(
-                arguments.source, arguments.destination, {name: value(text) for name, text in arguments.parameters}
-            )
+            execute(arguments.source, arguments.destination, {name: value(text) for name, text in arguments.parameters})
             print(f"{arguments.source}: done in {time.monotonic() - start:.0f} s", flush=True)
         else:
-            print("The site is at", site(arguments.notebooks, arguments.output).resolve())
+            site(arguments.notebooks, arguments.output)
     except (ValueError, OSError, papermill.PapermillExecutionError) as error:
         sys.exit(f"{error}")
 

@@ -205,7 +205,7 @@ def train(
         if update % config.report_every == 0 or update == config.updates:
             count = update - (log[-1].update if log else 0)
             seconds = before + time.perf_counter() - started
-            log.append(Row(update, update * config.batch, *[total / count for total in sums], seconds=seconds))
+            log.append(Row._make([update, update * config.batch, *(total / count for total in sums), seconds]))
             sums = [0.0, 0.0, 0.0]
             rate = config.batch * (update - done) / (time.perf_counter() - started)
             bar.set_postfix_str(f"{log[-1].bits_per_sequence:.3f} bits per sequence, {rate:.0f} sequences/s")

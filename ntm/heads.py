@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# A ceiling for beta and gamma. No trained machine comes near it, and a softmax is decided long before; without it the
+# slopes of a few steps in a row can multiply beyond float32.
+LARGEST_STRENGTH = 1e3
+
 
 class HeadParameters(NamedTuple):
     """The parameters of all heads for one step; read heads come first, then write heads.
@@ -45,10 +49,10 @@ class Heads(nn.Module):
         erase, add = write.unflatten(1, (self.write_heads, -1)).chunk(2, dim=2)
         return HeadParameters(
             key=torch.tanh(key),
-            beta=functional.softplus(beta),
+            beta=functional.softplus(beta).clamp_max(LARGEST_STRENGTH),
             gate=torch.sigmoid(gate),
             shift=torch.softmax(shift, dim=2),
-            gamma=1 + functional.softplus(gamma),
+            gamma=1 + functional.softplus(gamma).clamp_max(LARGEST_STRENGTH),
             erase=torch.sigmoid(erase),
             add=torch.tanh(add),
         )

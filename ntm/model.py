@@ -183,7 +183,10 @@ def check_inputs(inputs: Tensor, channels: int) -> None:
 
 def check_state(state: tuple, expected: tuple, path: str = "state") -> None:
     """Refuse a state whose tensors have other shapes than those of ``expected``, naming both."""
-    for name, given, wanted in zip(getattr(expected, "_fields", "hc"), state, expected, strict=True):
+    if len(state) != len(expected):
+        raise ValueError(f"{path} holds {len(state)} tensors: expected {len(expected)}")
+    names = getattr(expected, "_fields", ("hidden", "cell")[: len(expected)])
+    for name, given, wanted in zip(names, state, expected, strict=True):
         if isinstance(wanted, tuple):
             check_state(given, wanted, f"{path}.{name}")
         elif given.shape != wanted.shape:

@@ -226,17 +226,26 @@ def read_log(folder: str | os.PathLike[str]) -> list[training.Row]:
     path = Path(folder) / "log.csv"
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            training.Row(int(r["update"]), int(r["sequences"]), *(float(r[k]) for k in training.Row._fields[2:]))
-            for r in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != training.Row._fields:
+                raise _damaged(path)
+            return [training.Row(*(kind(r[name]) for name, kind in training.Row.__annotations__.items())) for r in rows]
+    except (TypeError, ValueError):
+        raise _damaged(path) from None
 
 
 def read_score(folder: str | os.PathLike[str]) -> training.Score:
     """The final score of a finished run."""
-    fields = json.loads((Path(folder) / "score.json").read_text())
-    return training.Score(**{name: fields[name] for name in training.Score._fields})
+    path = Path(folder) / "score.json"
+    try:
+        fields = json.loads(path.read_text())
+        return training.Score(**{name: fields[name] for name in training.Score._fields})
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not finished: train it again into the same folder to resume it") from None
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
 
 
 def _check_same(folder: Path, config: RunConfig) -> None:
@@ -253,6 +262,10 @@ def _check_same(folder: Path, config: RunConfig) -> None:
         raise RunError(f"{folder} cannot be written: choose another folder")
 
 
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{path} is damaged: delete {path.parent} and train that run again")
+
+
 def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in fields.items():
@@ -265,10 +278,10 @@ def _read_json(folder: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text())
         del fields["versions"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} is not a run: it has no config.json; choose a run, or an empty folder") from None
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{path} is damaged: delete {folder} to start that run again") from None
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
     return fields
 
 
@@ -299,7 +312,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except SafetensorError:
         tensors, metadata = {}, {}
     if metadata.get("crc32") != _checksum(tensors):
-        raise RunError(f"{path} is damaged: delete {path.parent} and train that run again")
+        raise _damaged(path)
     return tensors, metadata
 
 

@@ -32,10 +32,10 @@ SMALL: dict[str, dict[str, object]] = {
     "memory": {},
     "addressing": {},
     "controller": {},
-    "copy_task": {},
+    "copy_task": {"limit": 200, "sequences": 2, "paper_lengths": [10, 30], "seeds": [0]},
     "reading_the_tape": {},
-    "generalisation": {},
-    "reproducing": {},
+    "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
+    "reproducing": {"updates": 2, "batches": [1, 2]},
 }
 
 

@@ -1,13 +1,14 @@
-"""The pictures of the README, made again from the saved runs: python tools/figures.py"""
+"""Make the pictures of the README again from the saved runs: `python tools/figures.py`."""
 
 from pathlib import Path
+from typing import cast
 
 import matplotlib
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
-from ntm import paper, plotting, runs, tasks
+from ntm import NTM, paper, plotting, runs, tasks
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 FOLDERS = {"NTM-LSTM": "copy-ntm-lstm", "NTM-FF": "copy-ntm-ff", "LSTM": "copy-lstm"}
@@ -18,8 +19,8 @@ def copying(length: int = 12, seed: int = 7) -> None:
     machine = runs.load(paper.DATA / "runs" / "copy-ntm-lstm-0")
     batch = tasks.copy(1, length, torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        trace = machine.trace(batch.inputs)
-    used = trace.weighting[:, 0].amax(1).amax(0) > 0.5  # locations that some head is at
+        trace = cast(NTM, machine).trace(batch.inputs)
+    used = trace.weighting[:, 0].flatten(0, 1).amax(0) > 0.5  # locations that some head is at
     panels = [
         (batch.inputs[:, 0], "inputs", False),
         (trace.logits[:, 0].sigmoid() * batch.mask, "outputs", False),
@@ -28,7 +29,7 @@ def copying(length: int = 12, seed: int = 7) -> None:
     ]
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 3.6), sharex=True, dpi=90)
     images = []
-    for a, (values, title, signed) in zip(axes.T.flat, [panels[i] for i in (0, 2, 1, 3)], strict=True):
+    for a, (values, title, signed) in zip(axes.T.ravel(), [panels[i] for i in (0, 2, 1, 3)], strict=True):
         plotting.strip(a, values, title, "location" if "weighting" in title else "channel", signed)
         images.append((a.images[0], a.images[0].get_array()))
     for a in axes[1]:

@@ -180,6 +180,10 @@ def train(
     progress: bool = True,
 ) -> tuple[nn.Module, list[training.Row], training.Score]:
     """Train a run to its end, from wherever its folder stands, and return model, log and score."""
+    try:
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device={device!r} is not to be had here ({str(error).splitlines()[0]}): use cpu") from None
     run = Run(folder, config)
     if run.finished:
         model = load(folder).to(device)

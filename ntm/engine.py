@@ -44,38 +44,36 @@ jit_finite = _jit(True)
 class Weights(NamedTuple):
     """The weights in the recurrence, as the products want them: the side that a row of the result has innermost."""
 
-    reads: np.ndarray  # (R*M,G) from the reads to the lowest layer
-    below: np.ndarray  # (L-1,C,G) from each layer to the next
-    before: np.ndarray  # (L,C,G) from a layer's own last output; (0,C,G) for the feedforward controller
+    layers: np.ndarray  # (L,K,G) from what a layer sees, beside the inputs
     heads: np.ndarray  # (C,O)
 
 
 class Record(NamedTuple):
     """What the steps leave behind. Slot t of what has T+1 is the state before step t, slot t+1 the state after it.
 
-    The large ones, with N in them, keep K slots: T+1 when a backward will come, else 2, used in turn.
+    A layer sees (K,): the reads, or the layer below, in the first K - C places; then, in an LSTM, its own last output.
+    The large arrays, with N in them, have T+1 slots when a backward will come, else 2, used in turn.
     """
 
     gates: np.ndarray  # (L,T,B,G) what the inputs and biases give them at first, then the gates
-    hidden: np.ndarray  # (L,T+1,B,C)
+    seen: np.ndarray  # (L,T+1,B,K)
+    hidden: np.ndarray  # (T+1,B,C) of the highest layer
     cell: np.ndarray  # (L,T+1,B,C); (0,T+1,B,C) for the feedforward controller
     orders: np.ndarray  # (T,B,O) the biases at first; then key, beta, gate, shift, gamma - 1 of each head, erase, add
-    reads: np.ndarray  # (T+1,B,R*M)
-    norm: np.ndarray  # (K,B,N) of each row of memory
-    similarity: np.ndarray  # (K,B,H,N) equation 6
-    content: np.ndarray  # (K,B,H,N) equation 5
-    shifted: np.ndarray  # (K,B,H,N) equation 8
-    weighting: np.ndarray  # (K,B,H,N) equation 9
-    memory: np.ndarray  # (K,B,M,N)
+    norm: np.ndarray  # (T+1,B,N) of each row of memory
+    similarity: np.ndarray  # (T+1,B,H,N) equation 6
+    content: np.ndarray  # (T+1,B,H,N) equation 5
+    shifted: np.ndarray  # (T+1,B,H,N) equation 8
+    weighting: np.ndarray  # (T+1,B,H,N) equation 9
+    memory: np.ndarray  # (T+1,B,M,N)
 
 
 class Gradients(NamedTuple):
     """d of what the backward is given, carries from step to step, and leaves behind."""
 
     features: np.ndarray  # (T,B,C+R*M) given: d of what the output layer sees, the highest hidden and the reads
-    hidden: np.ndarray  # (L,B,C) carried: d of the state after a step, then before it
+    seen: np.ndarray  # (L,B,K) carried: d of the state after a step, then before it
     cell: np.ndarray  # (L,B,C) or (0,B,C)
-    reads: np.ndarray  # (B,R*M)
     weighting: np.ndarray  # (B,H,N)
     memory: np.ndarray  # (B,M,N)
     gates: np.ndarray  # (L,T,B,G) left behind: d of the gates' inputs
@@ -177,6 +175,20 @@ def multiply(out, source, weight):
 
 
 @jit
+def fill(row, value):
+    """row = value."""
+    for n in range(row.shape[0]):
+        row[n] = value
+
+
+@jit
+def copy(out, row):
+    """out = row."""
+    for n in range(row.shape[0]):
+        out[n] = row[n]
+
+
+@jit
 def add_scaled(out, row, factor):
     """out += factor row."""
     for n in range(out.shape[0]):
@@ -209,11 +221,11 @@ def sigmoid_backward(grad, row):
 
 
 @jit
-def tanh(out, row):
-    """out = tanh(row)."""
+def tanh(row):
+    """In place."""
     one, two = row.dtype.type(1), row.dtype.type(2)
     for i in range(row.shape[0]):
-        out[i] = one - two / (one + _exp(two * row[i]))
+        row[i] = one - two / (one + _exp(two * row[i]))
 
 
 @jit
@@ -239,16 +251,20 @@ def softplus_backward(grad, row, most):
     """In place; the slope 1 - exp(-row) is 0 from the ceiling on."""
     dtype = row.dtype.type
     for i in range(row.shape[0]):
-        grad[i] *= dtype(-math.expm1(-row[i])) if row[i] < most else dtype(0)
+        grad[i] *= dtype(1) - _exp(-row[i]) if row[i] < most else dtype(0)
 
 
 @jit_finite
 def largest(row):
-    """The largest number of a row; NaN may be passed over."""
-    most = row[0]
-    for n in range(row.shape[0]):
-        most = max(most, row[n])
-    return most
+    """The largest number of a row, in four strands; NaN may be passed over."""
+    a = b = c = d = row[0]
+    n = 0
+    while n + 4 <= row.shape[0]:
+        a, b, c, d = max(a, row[n]), max(b, row[n + 1]), max(c, row[n + 2]), max(d, row[n + 3])
+        n += 4
+    for i in range(n, row.shape[0]):
+        a = max(a, row[i])
+    return max(max(a, b), max(c, d))
 
 
 @jit
@@ -278,25 +294,24 @@ def softmax_backward(grad, out):
 @jit
 def lstm_cell(gates, hidden, cell, cell_before):
     """The four gates (4C,) in torch's order, in place; hidden and cell after the step."""
-    units = hidden.shape[0]
-    g = gates[2 * units : 3 * units]
+    units = cell.shape[0]
     sigmoid(gates[: 2 * units])
-    tanh(g, g)
+    tanh(gates[2 * units : 3 * units])
     sigmoid(gates[3 * units :])
     for c in range(units):
         cell[c] = gates[units + c] * cell_before[c] + gates[c] * gates[2 * units + c]
-    tanh(hidden, cell)
+        hidden[c] = cell[c]
+    tanh(hidden)
     for c in range(units):
         hidden[c] *= gates[3 * units + c]
 
 
 @jit
-def lstm_cell_backward(d_gates, d_hidden, d_cell, gates, cell, cell_before):
-    """d_cell in place: after the step -> before it."""
-    units = cell.shape[0]
-    one = cell.dtype.type(1)
-    squashed = np.empty_like(cell)
-    tanh(squashed, cell)
+def lstm_cell_backward(d_gates, d_hidden, d_cell, gates, cell, cell_before, squashed):
+    """d_cell in place: after the step -> before it; ``squashed`` (C,) has room for tanh(cell)."""
+    units, one = cell.shape[0], cell.dtype.type(1)
+    copy(squashed, cell)
+    tanh(squashed)
     for c in range(units):
         i, f, g, o = gates[c], gates[units + c], gates[2 * units + c], gates[3 * units + c]
         d = d_cell[c] + d_hidden[c] * o * (one - squashed[c] * squashed[c])
@@ -313,17 +328,18 @@ def lstm_cell_backward(d_gates, d_hidden, d_cell, gates, cell, cell_before):
 @jit
 def squash(order, heads, width, shifts, most):
     """The ranges of section 3.3, in place."""
-    size = width + shifts + 3
+    size, few = width + shifts + 3, np.empty(shifts, order.dtype)
     for h in range(heads):
         o = order[h * size : (h + 1) * size]
-        tanh(o[:width], o[:width])
+        tanh(o[:width])
         softplus(o[width : width + 1], most)
         sigmoid(o[width + 1 : width + 2])
-        softmax(o[width + 2 : width + 2 + shifts], o[width + 2 : width + 2 + shifts], order.dtype.type(1))
+        few[:] = o[width + 2 : width + 2 + shifts]
+        softmax(o[width + 2 : width + 2 + shifts], few, order.dtype.type(1))
         softplus(o[width + 2 + shifts :], most)
     for start in range(heads * size, order.shape[0], 2 * width):
         sigmoid(order[start : start + width])
-        tanh(order[start + width : start + 2 * width], order[start + width : start + 2 * width])
+        tanh(order[start + width : start + 2 * width])
 
 
 @jit
@@ -346,13 +362,21 @@ def squash_backward(grad, order, heads, width, shifts, most):
 
 
 @jit
+def close_ring(ring, locations, reach):
+    """Repeat the ends."""
+    for i in range(reach):
+        ring[i] = ring[reach + (i - reach) % locations]
+        ring[reach + locations + i] = ring[reach + i % locations]
+
+
+@jit
 def cosine_similarity(similarity, keys, memory, norm, epsilon):
     """Equation 6 for all heads: keys (H,M), memory (M,N), norm (N,) -> similarity (H,N)."""
-    similarity[:] = 0
+    for h in range(keys.shape[0]):
+        fill(similarity[h], 0)
     multiply(similarity, keys, memory)
     for h in range(keys.shape[0]):
-        length = np.sqrt(dot(keys[h], keys[h]))
-        row = similarity[h]
+        length, row = np.sqrt(dot(keys[h], keys[h])), similarity[h]
         for n in range(norm.shape[0]):
             row[n] /= length * norm[n] + epsilon
 
@@ -375,131 +399,123 @@ def cosine_similarity_backward(d_similarity, d_key, d_norm, similarity, key, nor
 @jit
 def interpolate(ring, content, before, gate, reach):
     """Equation 7, into a ring."""
-    locations = content.shape[0]
-    inside, other = ring[reach : reach + locations], content.dtype.type(1) - gate
-    for n in range(locations):
-        inside[n] = gate * content[n] + other * before[n]
-    for i in range(reach):
-        ring[i] = inside[(i - reach) % locations]
-        ring[reach + locations + i] = inside[i % locations]
+    other = content.dtype.type(1) - gate
+    for n in range(content.shape[0]):
+        ring[reach + n] = gate * content[n] + other * before[n]
+    close_ring(ring, content.shape[0], reach)
 
 
 @jit
 def shift(shifted, ring, weights):
     """Equation 8: weight S//2 + 1 takes what lay one location before."""
-    locations, shifts = shifted.shape[0], weights.shape[0]
-    shifted[:] = 0
-    for s in range(shifts):
-        add_scaled(shifted, ring[shifts - 1 - s : shifts - 1 - s + locations], weights[s])
+    last = weights.shape[0] - 1
+    fill(shifted, 0)
+    for s in range(weights.shape[0]):
+        weight, start = weights[s], last - s
+        for n in range(shifted.shape[0]):
+            shifted[n] += weight * ring[start + n]
 
 
 @jit
 def shift_backward(d_gated, d_weights, d_ring, ring, weights, reach):
     """d of the shifted row, as a ring, -> d of the row before, and of the weights."""
-    locations, shifts = d_gated.shape[0], weights.shape[0]
-    d_shifted = d_ring[reach : reach + locations]
-    d_gated[:] = 0
-    for s in range(shifts):
-        add_scaled(d_gated, d_ring[s : s + locations], weights[s])
-        d_weights[s] = dot(d_shifted, ring[shifts - 1 - s : shifts - 1 - s + locations])
+    last = weights.shape[0] - 1
+    fill(d_gated, 0)
+    for s in range(weights.shape[0]):
+        weight, start, total = weights[s], last - s, ring.dtype.type(0)
+        for n in range(d_gated.shape[0]):
+            d_gated[n] += weight * d_ring[s + n]
+            total += d_ring[reach + n] * ring[start + n]
+        d_weights[s] = total
 
 
 @jit
-def sharpen(weighting, shifted, gamma, tiny):
-    """Equation 9, as softmax(gamma log w)."""
+def sharpen(weighting, shifted, gamma, tiny, logs):
+    """Equation 9, as softmax(gamma log w); ``logs`` has room for N numbers."""
     for n in range(shifted.shape[0]):
-        weighting[n] = _log(tiny if shifted[n] < tiny else shifted[n])
-    softmax(weighting, weighting, gamma)
+        logs[n] = _log(tiny if shifted[n] < tiny else shifted[n])
+    softmax(weighting, logs[: shifted.shape[0]], gamma)
 
 
 @jit
 def sharpen_backward(d_ring, grad, weighting, shifted, gamma, tiny, reach):
     """d of the weighting -> d of the shifted row, into a ring, and d of gamma."""
-    zero, locations = grad.dtype.type(0), grad.shape[0]
-    d_shifted = d_ring[reach : reach + locations]
+    zero = grad.dtype.type(0)
     mean, d_gamma = dot(grad, weighting), zero
-    for n in range(locations):
+    for n in range(grad.shape[0]):
         w = tiny if shifted[n] < tiny else shifted[n]
         d = weighting[n] * (grad[n] - mean)
         d_gamma += d * _log(w)
-        d_shifted[n] = zero if shifted[n] < tiny else d * gamma / w
-    for i in range(reach):
-        d_ring[i] = d_shifted[(i - reach) % locations]
-        d_ring[reach + locations + i] = d_shifted[i % locations]
+        d_ring[reach + n] = zero if shifted[n] < tiny else d * gamma / w
+    close_ring(d_ring, grad.shape[0], reach)
     return d_gamma
 
 
-# Reading and writing, one row of (M,N) at a time: one number of the erase and add vectors against all locations
+# Reading and writing
 
 
 @jit
-def erase_row(new, old, weighting, erase):
-    """Equation 3."""
+def read(reads, memory, weighting):
+    """Equation 2: memory (M,N), one head's weighting (N,) -> its read vector (M,)."""
+    for m in range(memory.shape[0]):
+        reads[m] = dot(memory[m], weighting)
+
+
+@jit
+def read_backward(d_memory, d_weighting, d_reads, memory, weighting):
+    """Adds to both; d_reads (1,M), d_weighting (1,N)."""
+    multiply(d_weighting, d_reads, memory)
+    add(d_memory, weighting, d_reads[0])
+
+
+@jit
+def erase(new, old, weighting, vector):
+    """Equation 3, one head: old (M,N) -> new (M,N)."""
     one = new.dtype.type(1)
-    for n in range(new.shape[0]):
-        new[n] = old[n] * (one - weighting[n] * erase)
+    for m in range(new.shape[0]):
+        for n in range(new.shape[1]):
+            new[m, n] = old[m, n] * (one - weighting[n] * vector[m])
 
 
 @jit
-def erase_row_backward(d_weighting, grad, others, weighting, erase):
-    """Adds to d_weighting and returns d of erase; ``others`` is the row as all other heads erased it."""
-    d_erase = grad.dtype.type(0)
-    for n in range(grad.shape[0]):
-        d = grad[n] * others[n]
-        d_weighting[n] -= erase * d
-        d_erase -= d * weighting[n]
-    return d_erase
+def erase_backward(d_memory, d_weighting, d_vector, old, weighting, vector):
+    """d_memory in place: of the new memory -> of the old; adds to d_weighting, fills d_vector."""
+    one = old.dtype.type(1)
+    for m in range(old.shape[0]):
+        total = old.dtype.type(0)
+        for n in range(old.shape[1]):
+            grad = d_memory[m, n]
+            d = grad * old[m, n]
+            total -= d * weighting[n]
+            d_weighting[n] -= d * vector[m]
+            d_memory[m, n] = grad * (one - weighting[n] * vector[m])
+        d_vector[m] = total
 
 
 @jit
-def add_squares(norm, row):
-    """norm += row squared."""
-    for n in range(norm.shape[0]):
-        norm[n] += row[n] * row[n]
+def add(memory, weighting, vector):
+    """Equation 4, one head, in place."""
+    for m in range(memory.shape[0]):
+        for n in range(memory.shape[1]):
+            memory[m, n] += weighting[n] * vector[m]
 
 
 @jit
-def write_and_read(new, norm, reads, old, weighting, order, writers):
-    """Equations 3, 4 and 2: the memory after the step, the norms of its rows, and what is read (R*M,)."""
-    width, heads = new.shape[0], weighting.shape[0]
-    readers, first = heads - writers, order.shape[0] - writers * 2 * width
-    norm[:] = 0
-    for m in range(width):
-        row, before = new[m], old[m]
-        for h in range(writers):
-            erase_row(row, before, weighting[readers + h], order[first + 2 * width * h + m])
-            before = row
-        for h in range(writers):
-            add_scaled(row, weighting[readers + h], order[first + 2 * width * h + width + m])
-        add_squares(norm, row)
-        for r in range(readers):
-            reads[r * width + m] = dot(row, weighting[r])
+def add_backward(d_weighting, d_vector, d_memory, weighting, vector):
+    """Adds to d_weighting (1,N), fills d_vector (1,M); vector (1,M)."""
+    multiply(d_weighting, vector, d_memory)
+    read(d_vector[0], d_memory, weighting)
+
+
+@jit
+def norms(norm, memory):
+    """The length of each row of memory, which is a column here: (M,N) -> (N,)."""
+    fill(norm, 0)
+    for m in range(memory.shape[0]):
+        for n in range(norm.shape[0]):
+            norm[n] += memory[m, n] * memory[m, n]
     for n in range(norm.shape[0]):
         norm[n] = np.sqrt(norm[n])
-
-
-@jit
-def write_and_read_backward(d_memory, d_weighting, d_order, d_reads, new, old, weighting, order, writers):
-    """d_memory in place: after the step -> before it, by the write; adds to d_weighting, fills d of erase and add."""
-    width, heads, locations = new.shape[0], weighting.shape[0], new.shape[1]
-    readers, first = heads - writers, order.shape[0] - writers * 2 * width
-    multiply(d_weighting[:readers], d_reads.reshape(readers, width), new)
-    others = np.empty(locations, new.dtype)
-    for m in range(width):
-        grad = d_memory[m]
-        for r in range(readers):
-            add_scaled(grad, weighting[r], d_reads[r * width + m])
-        for h in range(writers):
-            i = first + 2 * width * h + m
-            d_order[i + width] = dot(grad, weighting[readers + h])
-            add_scaled(d_weighting[readers + h], grad, order[i + width])
-            others[:] = old[m]
-            for k in range(writers):
-                if k != h:
-                    erase_row(others, others, weighting[readers + k], order[first + 2 * width * k + m])
-            d_order[i] = erase_row_backward(d_weighting[readers + h], grad, others, weighting[readers + h], order[i])
-        for h in range(writers):
-            erase_row(grad, grad, weighting[readers + h], order[first + 2 * width * h + m])
 
 
 # A head's step, and a step's whole
@@ -520,7 +536,7 @@ def address(record, before, after, b, order, shifts, keys, ring, epsilon, tiny):
         softmax(content, similarity[h], o[0])
         interpolate(ring, content, record.weighting[before, b, h], o[1], reach)
         shift(shifted, ring, o[2 : 2 + shifts])
-        sharpen(record.weighting[after, b, h], shifted, o[2 + shifts] + order.dtype.type(1), tiny)
+        sharpen(record.weighting[after, b, h], shifted, o[2 + shifts] + order.dtype.type(1), tiny, ring)
 
 
 @jit
@@ -559,9 +575,52 @@ def address_backward(record, d, before, after, b, order, d_order, shifts, epsilo
     for m in range(width):
         for n in range(locations):
             d_memory[m, n] += memory[m, n] * d_norm[n]
-        for h in range(heads):
+    for h in range(heads):
+        for m in range(width):
             d_order[h * size + m] += dot(d_content[h], memory[m])
-            add_scaled(d_memory[m], d_content[h], order[h * size + m])
+        add(d_memory, d_content[h], order[h * size : h * size + width])
+
+
+@jit
+def write_and_read(record, before, after, t, b, order, writers):
+    """Equations 3 and 4, then 2, for one sequence."""
+    old, memory, weighting = record.memory[before, b], record.memory[after, b], record.weighting[after, b]
+    width, readers = memory.shape[0], weighting.shape[0] - writers
+    first = order.shape[0] - writers * 2 * width
+    for h in range(writers):
+        start = first + 2 * width * h
+        erase(memory, old if h == 0 else memory, weighting[readers + h], order[start : start + width])
+    for h in range(writers):
+        start = first + 2 * width * h + width
+        add(memory, weighting[readers + h], order[start : start + width])
+    norms(record.norm[after, b], memory)
+    for r in range(readers):
+        read(record.seen[0, t + 1, b, r * width : (r + 1) * width], memory, weighting[r])
+
+
+@jit
+def write_and_read_backward(record, d, t, b, order, d_order, writers, erased):
+    """d of memory in place: after the write -> before it. ``erased`` (W,M,N) has room for what each writer erases."""
+    old, memory, weighting = record.memory[t, b], record.memory[t + 1, b], record.weighting[t + 1, b]
+    d_memory, d_weighting, d_reads = d.memory[b], d.weighting[b], d.seen[0, b]
+    width, readers = memory.shape[0], weighting.shape[0] - writers
+    first = order.shape[0] - writers * 2 * width
+    for r in range(readers):
+        part = d_reads[r * width : (r + 1) * width].reshape(1, width)
+        read_backward(d_memory, d_weighting[r : r + 1], part, memory, weighting[r])
+    for h in range(writers):
+        start = first + 2 * width * h + width
+        vector, d_vector = order[start : start + width], d_order[start : start + width]
+        w, d_w = weighting[readers + h], d_weighting[readers + h : readers + h + 1]
+        add_backward(d_w, d_vector.reshape(1, width), d_memory, w, vector.reshape(1, width))
+        if h > 0:
+            start = first + 2 * width * (h - 1)
+            erase(erased[h], old if h == 1 else erased[h - 1], weighting[readers + h - 1], order[start : start + width])
+    for h in range(writers - 1, -1, -1):
+        start = first + 2 * width * h
+        vector, d_vector = order[start : start + width], d_order[start : start + width]
+        d_w = d_weighting[readers + h]
+        erase_backward(d_memory, d_w, d_vector, erased[h] if h else old, weighting[readers + h], vector)
 
 
 @jit
@@ -569,31 +628,31 @@ def run(first, last, weights, record, writers, shifts, epsilon, tiny, most):
     """All steps, for the sequences from ``first`` to ``last`` of the batch."""
     layers, steps = record.gates.shape[:2]
     slots, _, width, locations = record.memory.shape
-    heads, dtype = record.weighting.shape[2], record.gates.dtype
+    heads, units, dtype = record.weighting.shape[2], record.hidden.shape[2], record.gates.dtype
+    lstm, own = record.cell.shape[0] > 0, record.seen.shape[3] - units
     keys, ring = np.empty((heads, width), dtype), np.empty(locations + shifts - 1, dtype)
+    for b in range(first, last):
+        norms(record.norm[0, b], record.memory[0, b])
     for t in range(steps):
         before, after = t % slots, (t + 1) % slots
         for layer in range(layers):
-            gates = record.gates[layer, t, first:last]
-            if layer == 0:
-                multiply(gates, record.reads[t, first:last], weights.reads)
-            else:
-                multiply(gates, record.hidden[layer - 1, t + 1, first:last], weights.below[layer - 1])
-            if weights.before.shape[0] > 0:
-                multiply(gates, record.hidden[layer, t, first:last], weights.before[layer])
-                for b in range(first, last):
-                    cells = record.cell[layer]
-                    lstm_cell(record.gates[layer, t, b], record.hidden[layer, t + 1, b], cells[t + 1, b], cells[t, b])
-            else:
-                for b in range(first, last):
-                    tanh(record.hidden[layer, t + 1, b], record.gates[layer, t, b])
-        multiply(record.orders[t, first:last], record.hidden[layers - 1, t + 1, first:last], weights.heads)
+            multiply(record.gates[layer, t, first:last], record.seen[layer, t, first:last], weights.layers[layer])
+            for b in range(first, last):
+                gates, hidden = record.gates[layer, t, b], record.hidden[t + 1, b]
+                if lstm:
+                    lstm_cell(gates, hidden, record.cell[layer, t + 1, b], record.cell[layer, t, b])
+                    copy(record.seen[layer, t + 1, b, own:], hidden)
+                else:
+                    tanh(gates)
+                    copy(hidden, gates)
+                if layer + 1 < layers:
+                    copy(record.seen[layer + 1, t, b], hidden)
+        multiply(record.orders[t, first:last], record.hidden[t + 1, first:last], weights.heads)
         for b in range(first, last):
-            order, weighting = record.orders[t, b], record.weighting[after, b]
+            order = record.orders[t, b]
             squash(order, heads, width, shifts, most)
             address(record, before, after, b, order, shifts, keys, ring, epsilon, tiny)
-            new, norm, reads = record.memory[after, b], record.norm[after, b], record.reads[t + 1, b]
-            write_and_read(new, norm, reads, record.memory[before, b], weighting, order, writers)
+            write_and_read(record, before, after, t, b, order, writers)
 
 
 @jit
@@ -601,37 +660,36 @@ def run_backward(first, last, weights, record, d, writers, shifts, epsilon, tiny
     """All steps from the last to the first; ``weights`` are transposed."""
     layers, steps = record.gates.shape[:2]
     heads, width = record.weighting.shape[2], record.memory.shape[2]
-    units = record.hidden.shape[3]
+    units, dtype = record.hidden.shape[2], record.gates.dtype
+    lstm, own, reads = record.cell.shape[0] > 0, record.seen.shape[3] - units, (heads - writers) * width
+    erased = np.empty((writers, *record.memory.shape[2:]), dtype)
+    d_hidden, squashed = np.empty((record.hidden.shape[1], units), dtype), np.empty(units, dtype)
     for t in range(steps - 1, -1, -1):
         for b in range(first, last):
-            order, d_order, d_reads, d_weighting = record.orders[t, b], d.orders[t, b], d.reads[b], d.weighting[b]
-            add_scaled(d_reads, d.features[t, b, units:], order.dtype.type(1))
-            add_scaled(d.hidden[layers - 1, b], d.features[t, b, :units], order.dtype.type(1))
-            new, old, weighting = record.memory[t + 1, b], record.memory[t, b], record.weighting[t + 1, b]
-            write_and_read_backward(
-                d.memory[b], d_weighting, d_order, d_reads, new, old, weighting, order, writers
-            )
+            order, d_order = record.orders[t, b], d.orders[t, b]
+            for i in range(reads):
+                d.seen[0, b, i] += d.features[t, b, units + i]
+            copy(d_hidden[b], d.features[t, b, :units])
+            write_and_read_backward(record, d, t, b, order, d_order, writers, erased)
             address_backward(record, d, t, t + 1, b, order, d_order, shifts, epsilon, tiny)
             squash_backward(d_order, order, heads, width, shifts, most)
-        multiply(d.hidden[layers - 1, first:last], d.orders[t, first:last], weights.heads)
+        multiply(d_hidden[first:last], d.orders[t, first:last], weights.heads)
         for layer in range(layers - 1, -1, -1):
-            d_gates, d_hidden = d.gates[layer, t, first:last], d.hidden[layer, first:last]
             for b in range(first, last):
-                grad = d.gates[layer, t, b]
-                if weights.before.shape[0] > 0:
-                    gates, cells = record.gates[layer, t, b], record.cell[layer]
-                    lstm_cell_backward(grad, d.hidden[layer, b], d.cell[layer, b], gates, cells[t + 1, b], cells[t, b])
+                grad, seen, gates = d.gates[layer, t, b], d.seen[layer, b], record.gates[layer, t, b]
+                if lstm:
+                    cell, before = record.cell[layer, t + 1, b], record.cell[layer, t, b]
+                    for c in range(units):
+                        d_hidden[b, c] += seen[own + c]
+                    lstm_cell_backward(grad, d_hidden[b], d.cell[layer, b], gates, cell, before, squashed)
                 else:
-                    grad[:] = d.hidden[layer, b]
-                    tanh_backward(grad, record.hidden[layer, t + 1, b])
-            d_hidden[:] = 0
-            if weights.before.shape[0] > 0:
-                multiply(d_hidden, d_gates, weights.before[layer])
+                    copy(grad, d_hidden[b])
+                    tanh_backward(grad, gates)
+                fill(seen, 0)
+            multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
             if layer > 0:
-                multiply(d.hidden[layer - 1, first:last], d_gates, weights.below[layer - 1])
-            else:
-                d.reads[first:last] = 0
-                multiply(d.reads[first:last], d_gates, weights.reads)
+                for b in range(first, last):
+                    copy(d_hidden[b], d.seen[layer, b, :units])
 
 
 # For torch
@@ -684,173 +742,160 @@ def _shared(kernel: Any, batch: int, *arguments: Any) -> None:
     threads = min(torch.get_num_threads(), batch)
     bounds = [batch * i // threads for i in range(threads + 1)]
     parts = zip(bounds[1:], bounds[2:], strict=False)
-    others = [_helpers().submit(kernel, first, last, *arguments) for first, last in parts]
-    kernel(0, bounds[1], *arguments)
+    others = [_helpers().submit(_flushed, kernel, first, last, *arguments) for first, last in parts]
+    _flushed(kernel, 0, bounds[1], *arguments)
     for other in others:
         other.result()
 
 
-class Sizes(NamedTuple):
-    """What the shapes of the weights do not say."""
-
-    lstm: bool
-    writers: int
-    shifts: int
+def _flushed(kernel: Any, *arguments: Any) -> None:
+    """Run a kernel with denormal numbers taken as 0: arithmetic with them is some fifty times as slow."""
+    flushes = bool(np.float32(1e-45) * np.float32(1) == 0)
+    torch.set_flush_denormal(True)
+    kernel(*arguments)
+    torch.set_flush_denormal(flushes)
 
 
 class Sequence(torch.autograd.Function):
     """Inputs, state and weights -> what the output layer sees, and the state after the last step."""
 
     @staticmethod
-    def forward(ctx: Any, keep: bool, sizes: Sizes, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, keep: bool, writers: int, shifts: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``tensors``: inputs, hidden, cell, reads, weighting, memory, heads' weight and bias, and each layer's."""
-        inputs, hidden, cell, reads, weighting, content, heads_weight, heads_bias, *layers = (
+        inputs, hidden, cell, reads, weighting, memory, heads_weight, heads_bias, *layers = (
             tensor.detach() for tensor in tensors
         )
-        (steps, batch, channels), (count, _, units) = inputs.shape, hidden.shape
-        heads_count, locations = weighting.shape[1:]
-        width = content.shape[2]
-        below, before, biases = _by_layer(layers, sizes.lstm)
-        gates_count, slots = below[0].shape[0], steps + 1 if keep else 2
-        per_head = (slots, batch, heads_count, locations)
+        (steps, batch, channels), (count, _, units), (_, locations, width) = inputs.shape, hidden.shape, memory.shape
+        lstm, read_width, slots = len(cell) > 0, reads[0].numel(), steps + 1 if keep else 2
+        below = max(read_width, units) if count > 1 else read_width
+        gates_width, sees = len(layers[0]), below + (units if lstm else 0)
+        per_head = (slots, batch, weighting.shape[1], locations)
         lease = Lease(
             inputs.dtype,
             {
-                "gates": (count, steps, batch, gates_count),
-                "hidden": (count, steps + 1, batch, units),
-                "cell": (cell.shape[0], steps + 1, batch, units),
-                "orders": (steps, batch, heads_weight.shape[0]),
-                "reads": (steps + 1, batch, reads[0].numel()),
+                "gates": (count, steps, batch, gates_width),
+                "seen": (count, steps + 1, batch, sees),
+                "hidden": (steps + 1, batch, units),
+                "cell": (len(cell), steps + 1, batch, units),
+                "orders": (steps, batch, len(heads_bias)),
                 "norm": (slots, batch, locations),
                 "similarity": per_head,
                 "content": per_head,
                 "shifted": per_head,
                 "weighting": per_head,
                 "memory": (slots, batch, width, locations),
+                "weights": (count, gates_width, sees),
+                "weights_t": (count, sees, gates_width),
+                "heads_t": (units, len(heads_bias)),
             },
         )
-        record = Record(**lease.arrays)
-        torch.addmm(
-            biases[0],
-            inputs.flatten(0, 1),
-            below[0][:, :channels].t(),
-            out=torch.from_numpy(record.gates[0]).flatten(0, 1),
-        )
-        for layer in range(1, count):
-            record.gates[layer] = biases[layer].numpy()
+        record = Record(*(lease.arrays[name] for name in Record._fields))
+        weights = torch.from_numpy(lease.arrays["weights"])
+        if count > 1:
+            weights.zero_()
+            record.seen[:] = 0
+        for i, parts in enumerate(_by_layer(layers, lstm)):
+            from_below, from_before, bias = parts
+            weights[i, :, : read_width if i == 0 else units] = from_below[:, channels if i == 0 else 0 :]
+            gates = torch.from_numpy(record.gates[i])
+            if lstm:
+                weights[i, :, below:] = from_before
+            if i == 0:
+                torch.addmm(bias, inputs.flatten(0, 1), from_below[:, :channels].t(), out=gates.flatten(0, 1))
+            else:
+                gates[:] = bias
+        torch.from_numpy(lease.arrays["weights_t"]).copy_(weights.transpose(1, 2))
+        torch.from_numpy(lease.arrays["heads_t"]).copy_(heads_weight.t())
         record.orders[:] = heads_bias.numpy()
-        record.hidden[:, 0], record.cell[:, 0] = hidden.numpy(), cell.numpy()
-        record.reads[0], record.weighting[0] = reads.flatten(1).numpy(), weighting.numpy()
-        record.memory[0] = content.numpy().transpose(0, 2, 1)
-        record.norm[0] = content.norm(dim=2).numpy()
-        weights = Weights(
-            *(
-                value.contiguous().numpy()
-                for value in (
-                    below[0][:, channels:].t(),
-                    _stacked([w.t() for w in below[1:]], (units, gates_count), inputs),
-                    _stacked([w.t() for w in before], (units, gates_count), inputs),
-                    heads_weight.t(),
-                )
-            )
-        )
-        _shared(run, batch, weights, record, sizes.writers, sizes.shifts, *_constants(inputs.dtype))
-        features = np.concatenate([record.hidden[-1, 1:], record.reads[1:]], axis=2)
+        record.seen[0, 0, :, :read_width] = reads.flatten(1).numpy()
+        if lstm:
+            record.seen[:, 0, :, below:], record.cell[:, 0] = hidden.numpy(), cell.numpy()
+        record.weighting[0] = weighting.numpy()
+        torch.from_numpy(record.memory[0]).copy_(memory.transpose(1, 2))
+
+        weights_t = Weights(lease.arrays["weights_t"], lease.arrays["heads_t"])
+        _shared(run, batch, weights_t, record, writers, shifts, *_constants(inputs.dtype))
+
         end = steps % slots
+        features = np.concatenate([record.hidden[1:], record.seen[0, 1:, :, :read_width]], axis=2)
         after = (
-            record.hidden[:, -1],
+            record.seen[:, -1, :, below:] if lstm else hidden.numpy(),
             record.cell[:, -1],
-            record.reads[-1].reshape(reads.shape),
+            record.seen[0, -1, :, :read_width].reshape(reads.shape),
             record.weighting[end],
-            record.memory[end].transpose(0, 2, 1),
+            record.memory[end],
         )
+        *others, memory = (torch.from_numpy(value.copy()) for value in after)
         if keep:
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(inputs, heads_weight, *layers)
-            ctx.sizes, ctx.lease, ctx.record = sizes, lease, record
-        return torch.from_numpy(features), *(torch.from_numpy(value.copy()) for value in after)
+            ctx.writers, ctx.shifts, ctx.lease, ctx.record = writers, shifts, lease, record
+        return torch.from_numpy(features), *others, memory.transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_features: Tensor | None, *d_after: Tensor | None) -> tuple[Tensor | None, ...]:
         """d of all tensors that went into ``forward``."""
         inputs, heads_weight, *layers = ctx.saved_tensors
-        record, sizes = ctx.record, ctx.sizes
-        below, before, _ = _by_layer(layers, sizes.lstm)
-        count, steps, batch, gates_count = record.gates.shape
-        units, channels, width = record.hidden.shape[3], inputs.shape[2], record.memory.shape[2]
+        record = ctx.record
+        (count, steps, batch, _), (_, _, heads, locations) = record.gates.shape, record.weighting.shape
+        units, width = record.hidden.shape[2], record.memory.shape[2]
+        channels, lstm = inputs.shape[2], len(record.cell) > 0
+        read_width, below = (heads - ctx.writers) * width, record.seen.shape[3] - (units if lstm else 0)
+        if d_features is None:
+            d_features = inputs.new_zeros(steps, batch, units + read_width)
         lease = Lease(
             inputs.dtype,
             {
-                "features": (steps, batch, units + record.reads.shape[2]),
-                "hidden": (count, batch, units),
-                "cell": (record.cell.shape[0], batch, units),
-                "reads": record.reads.shape[1:],
+                "seen": (count, batch, record.seen.shape[3]),
+                "cell": (len(record.cell), batch, units),
                 "weighting": record.weighting.shape[1:],
                 "memory": record.memory.shape[1:],
                 "gates": record.gates.shape,
                 "orders": record.orders.shape,
             },
         )
-        d = Gradients(**lease.arrays)
-        for array, given in zip(d, (d_features, *d_after), strict=False):
-            if given is None:
-                array[:] = 0
-            elif array is d.memory:
-                array[:] = given.numpy().transpose(0, 2, 1)
-            else:
+        d = Gradients(d_features.contiguous().numpy(), **lease.arrays)
+        d_hidden, d_reads = d.seen[:, :, below:], d.seen[0, :, :read_width]
+        for carried in d[1:5]:
+            carried[:] = 0
+        state = (d_hidden, d.cell, d_reads.reshape(batch, -1, width), d.weighting, d.memory.transpose(0, 2, 1))
+        for array, given in zip((d_hidden, d.cell, d_reads, d.weighting, state[4]), d_after, strict=True):
+            if given is not None:
                 array[:] = given.numpy().reshape(array.shape)
-        weights = Weights(
-            *(
-                value.contiguous().numpy()
-                for value in (
-                    below[0][:, channels:],
-                    _stacked(below[1:], (gates_count, units), inputs),
-                    _stacked(before, (gates_count, units), inputs),
-                    heads_weight,
-                )
-            )
-        )
-        _shared(run_backward, batch, weights, record, d, sizes.writers, sizes.shifts, *_constants(inputs.dtype))
+
+        weights = Weights(ctx.lease.arrays["weights"], heads_weight.numpy())
+        _shared(run_backward, batch, weights, record, d, ctx.writers, ctx.shifts, *_constants(inputs.dtype))
 
         # The weights' gradients: one product each over all steps of all sequences.
-        gates = torch.from_numpy(d.gates).flatten(1, 2)
-        orders, hidden = torch.from_numpy(d.orders).flatten(0, 1), torch.from_numpy(record.hidden)
-        reads = torch.from_numpy(record.reads)
-        grads: list[Tensor | None] = [orders.t() @ hidden[-1, 1:].flatten(0, 1), orders.sum(0)]
-        for layer in range(count):
-            seen = hidden[layer - 1, 1:] if layer else torch.cat([inputs, reads[:-1]], dim=2)
-            grads.append(gates[layer].t() @ seen.flatten(0, 1))
-            bias = gates[layer].sum(0)
-            grads += [gates[layer].t() @ hidden[layer, :-1].flatten(0, 1), bias, bias] if sizes.lstm else [bias]
-        d_inputs = (gates[0] @ below[0][:, :channels]).view(inputs.shape) if ctx.needs_input_grad[2] else None
-        heads_count = record.weighting.shape[2]
-        d_state = (
-            d.hidden,
-            d.cell,
-            d.reads.reshape(batch, heads_count - sizes.writers, width),
-            d.weighting,
-            d.memory.transpose(0, 2, 1),
-        )
-        asked = zip(d_state, ctx.needs_input_grad[3:8], strict=True)
-        return None, None, d_inputs, *(torch.from_numpy(v.copy()) if need else None for v, need in asked), *grads
+        orders, gates = torch.from_numpy(d.orders).flatten(0, 1), torch.from_numpy(d.gates).flatten(1, 2)
+        seen, hidden = torch.from_numpy(record.seen), torch.from_numpy(record.hidden)
+        grads: list[Tensor | None] = [orders.t() @ hidden[1:].flatten(0, 1), orders.sum(0)]
+        for i in range(count):
+            product, bias = gates[i].t() @ seen[i, :-1].flatten(0, 1), gates[i].sum(0)
+            if i == 0:
+                of_inputs = gates[i].t() @ inputs.flatten(0, 1)
+                grads.append(torch.cat([of_inputs, product[:, :read_width]], dim=1))
+            else:
+                grads.append(product[:, :units])
+            grads += [product[:, below:], bias, bias] if lstm else [bias]
+        d_inputs = None
+        if ctx.needs_input_grad[3]:
+            d_inputs = (gates[0] @ layers[0][:, :channels]).view(inputs.shape)
+        state = (d_hidden, d.cell, d_reads.reshape(batch, -1, width), d.weighting, d.memory.transpose(0, 2, 1))
+        asked = zip(state, ctx.needs_input_grad[4:9], strict=True)
+        return None, None, None, d_inputs, *(torch.from_numpy(v.copy()) if need else None for v, need in asked), *grads
 
 
-def _by_layer(layers: list[Tensor], lstm: bool) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """The layers' weights from below, their weights from before (of an LSTM), and their biases."""
+def _by_layer(layers: list[Tensor], lstm: bool) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    """Each layer's weights from below, its weights from its own last output (of an LSTM), and its bias."""
     if lstm:
-        return layers[::4], layers[1::4], [a + b for a, b in zip(layers[2::4], layers[3::4], strict=True)]
-    return layers[::2], [], layers[1::2]
-
-
-def _stacked(values: list[Tensor], shape: tuple[int, int], like: Tensor) -> Tensor:
-    return torch.stack(values) if values else like.new_empty(0, *shape)
+        return [(layers[i], layers[i + 1], layers[i + 2] + layers[i + 3]) for i in range(0, len(layers), 4)]
+    return [(layers[i], None, layers[i + 1]) for i in range(0, len(layers), 2)]
 
 
 @cache
 def _constants(dtype: torch.dtype) -> tuple[Any, ...]:
     """Those of the literal equations, as numbers of the type computed with."""
     number = np.float32 if dtype == torch.float32 else np.float64
-    return tuple(
-        map(number, (addressing.SIMILARITY_EPSILON, torch.finfo(dtype).tiny, heads.LARGEST_STRENGTH))
-    )
+    return tuple(map(number, (addressing.SIMILARITY_EPSILON, torch.finfo(dtype).tiny, heads.LARGEST_STRENGTH)))

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ntm import addressing, heads
+from ntm import addressing, controller, heads, memory
 
 try:
     import numba
@@ -33,7 +33,7 @@ def _jit(freedom: Any) -> Any:
     """Compile with numba, which may use the named freedoms of arithmetic; nothing happens where numba is missing."""
     if not numba:
         return lambda function: function
-    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=False)
+    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True)
 
 
 jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
@@ -42,24 +42,31 @@ jit_finite = _jit(True)
 
 
 class Weights(NamedTuple):
-    """The weights in the recurrence, as the products want them: the side that a row of the result has innermost."""
+    """The weights, each in the order in which the products want it: the side that a row of the result has innermost."""
 
-    layers: np.ndarray  # (L,K,G) from what a layer sees, beside the inputs
-    heads: np.ndarray  # (C,O)
+    layers: np.ndarray  # (L,G,K)
+    layers_t: np.ndarray  # (L,K,G)
+    bias: np.ndarray  # (L,G)
+    heads: np.ndarray  # (O,C)
+    heads_t: np.ndarray  # (C,O)
+    heads_bias: np.ndarray  # (O,)
+    output: np.ndarray  # (Y,F)
+    output_bias: np.ndarray  # (Y,)
 
 
 class Record(NamedTuple):
     """What the steps leave behind. Slot t of what has T+1 is the state before step t, slot t+1 the state after it.
 
-    A layer sees (K,): the reads, or the layer below, in the first K - C places; then, in an LSTM, its own last output.
-    The large arrays, with N in them, have T+1 slots when a backward will come, else 2, used in turn.
+    A layer sees K numbers: the inputs, then what comes from below (the reads, or the layer below), then, in an LSTM, its
+    own last output. The large arrays, with N in them, have T+1 slots when a backward will come, else 2, used in turn.
     """
 
-    gates: np.ndarray  # (L,T,B,G) what the inputs and biases give them at first, then the gates
     seen: np.ndarray  # (L,T+1,B,K)
-    hidden: np.ndarray  # (T+1,B,C) of the highest layer
+    gates: np.ndarray  # (L,T,B,G)
     cell: np.ndarray  # (L,T+1,B,C); (0,T+1,B,C) for the feedforward controller
-    orders: np.ndarray  # (T,B,O) the biases at first; then key, beta, gate, shift, gamma - 1 of each head, erase, add
+    features: np.ndarray  # (T,B,F) the controller's output and the reads, F = C + R*M
+    logits: np.ndarray  # (T,B,Y)
+    orders: np.ndarray  # (T,B,O) key, beta, gate, shift and gamma - 1 of each head, erase and add of each write head
     norm: np.ndarray  # (T+1,B,N) of each row of memory
     similarity: np.ndarray  # (T+1,B,H,N) equation 6
     content: np.ndarray  # (T+1,B,H,N) equation 5
@@ -71,13 +78,25 @@ class Record(NamedTuple):
 class Gradients(NamedTuple):
     """d of what the backward is given, carries from step to step, and leaves behind."""
 
-    features: np.ndarray  # (T,B,C+R*M) given: d of what the output layer sees, the highest hidden and the reads
+    logits: np.ndarray  # (T,B,Y) given
     seen: np.ndarray  # (L,B,K) carried: d of the state after a step, then before it
     cell: np.ndarray  # (L,B,C) or (0,B,C)
     weighting: np.ndarray  # (B,H,N)
     memory: np.ndarray  # (B,M,N)
-    gates: np.ndarray  # (L,T,B,G) left behind: d of the gates' inputs
+    inputs: np.ndarray  # (T,B,X) left behind
+    gates: np.ndarray  # (L,T,B,G) d of the gates' inputs
     orders: np.ndarray  # (T,B,O) d of the heads' projection
+
+
+class Shape(NamedTuple):
+    """What the shapes of the arrays do not say, and the constants of the literal equations."""
+
+    writers: int
+    shifts: int
+    inputs: int
+    epsilon: Any
+    tiny: Any
+    most: Any
 
 
 # Elementary functions, since numba has none that work on several numbers at once. Each is exact to a few units in the
@@ -152,7 +171,7 @@ if numba:
 
 @jit
 def multiply(out, source, weight):
-    """out (B,J) += source (B,K) @ weight (K,J), eight rows of weight at a time while they are in the nearest cache."""
+    """out (B,J) += source (B,K or more) @ weight (K,J), eight rows of weight at a time while they are in the cache."""
     inner, width = weight.shape
     k = 0
     while k + 8 <= inner:
@@ -522,28 +541,29 @@ def norms(norm, memory):
 
 
 @jit
-def address(record, before, after, b, order, shifts, keys, ring, epsilon, tiny):
+def address(record, before, after, b, order, shape, keys, ring):
     """Equations 5 to 9 for one sequence: from slot ``before`` of the record to slot ``after``."""
     heads, width = keys.shape
+    shifts = shape.shifts
     size, reach = width + shifts + 3, shifts // 2
     for h in range(heads):
         keys[h] = order[h * size : h * size + width]
     similarity = record.similarity[after, b]
-    cosine_similarity(similarity, keys, record.memory[before, b], record.norm[before, b], epsilon)
+    cosine_similarity(similarity, keys, record.memory[before, b], record.norm[before, b], shape.epsilon)
     for h in range(heads):
         o = order[h * size + width : (h + 1) * size]
         content, shifted = record.content[after, b, h], record.shifted[after, b, h]
         softmax(content, similarity[h], o[0])
         interpolate(ring, content, record.weighting[before, b, h], o[1], reach)
         shift(shifted, ring, o[2 : 2 + shifts])
-        sharpen(record.weighting[after, b, h], shifted, o[2 + shifts] + order.dtype.type(1), tiny, ring)
+        sharpen(record.weighting[after, b, h], shifted, o[2 + shifts] + order.dtype.type(1), shape.tiny, ring)
 
 
 @jit
-def address_backward(record, d, before, after, b, order, d_order, shifts, epsilon, tiny):
+def address_backward(record, d, before, after, b, order, d_order, shape):
     """From d of the weightings after the step to d of those before it, of memory, and of the heads' orders."""
     heads, locations = record.weighting.shape[2:]
-    width = record.memory.shape[2]
+    width, shifts = record.memory.shape[2], shape.shifts
     size, reach, one = width + shifts + 3, shifts // 2, order.dtype.type(1)
     memory, d_memory, norm = record.memory[before, b], d.memory[b], record.norm[before, b]
     ring, d_ring = np.empty(locations + 2 * reach, order.dtype), np.empty(locations + 2 * reach, order.dtype)
@@ -556,7 +576,7 @@ def address_backward(record, d, before, after, b, order, d_order, shifts, epsilo
         similarity, shifted, grad = record.similarity[after, b, h], record.shifted[after, b, h], d.weighting[b, h]
         interpolate(ring, content, weighting_before, gate, reach)
         d_o[width + 2 + shifts] = sharpen_backward(
-            d_ring, grad, record.weighting[after, b, h], shifted, gamma, tiny, reach
+            d_ring, grad, record.weighting[after, b, h], shifted, gamma, shape.tiny, reach
         )
         shift_backward(grad, d_move, d_ring, ring, move, reach)
         d_o[width + 1] = dot(grad, content) - dot(grad, weighting_before)
@@ -569,7 +589,7 @@ def address_backward(record, d, before, after, b, order, d_order, shifts, epsilo
         for n in range(locations):
             d_similarity[n] *= beta
         d_o[:width] = 0
-        cosine_similarity_backward(d_similarity, d_o[:width], d_norm, similarity, o[:width], norm, epsilon)
+        cosine_similarity_backward(d_similarity, d_o[:width], d_norm, similarity, o[:width], norm, shape.epsilon)
     for n in range(locations):
         d_norm[n] = d_norm[n] / norm[n] if norm[n] > 0 else norm[n]
     for m in range(width):
@@ -582,7 +602,7 @@ def address_backward(record, d, before, after, b, order, d_order, shifts, epsilo
 
 
 @jit
-def write_and_read(record, before, after, t, b, order, writers):
+def write_and_read(record, before, after, b, order, reads, writers):
     """Equations 3 and 4, then 2, for one sequence."""
     old, memory, weighting = record.memory[before, b], record.memory[after, b], record.weighting[after, b]
     width, readers = memory.shape[0], weighting.shape[0] - writers
@@ -595,14 +615,14 @@ def write_and_read(record, before, after, t, b, order, writers):
         add(memory, weighting[readers + h], order[start : start + width])
     norms(record.norm[after, b], memory)
     for r in range(readers):
-        read(record.seen[0, t + 1, b, r * width : (r + 1) * width], memory, weighting[r])
+        read(reads[r * width : (r + 1) * width], memory, weighting[r])
 
 
 @jit
-def write_and_read_backward(record, d, t, b, order, d_order, writers, erased):
+def write_and_read_backward(record, d, t, b, order, d_order, d_reads, writers, erased):
     """d of memory in place: after the write -> before it. ``erased`` (W,M,N) has room for what each writer erases."""
     old, memory, weighting = record.memory[t, b], record.memory[t + 1, b], record.weighting[t + 1, b]
-    d_memory, d_weighting, d_reads = d.memory[b], d.weighting[b], d.seen[0, b]
+    d_memory, d_weighting = d.memory[b], d.weighting[b]
     width, readers = memory.shape[0], weighting.shape[0] - writers
     first = order.shape[0] - writers * 2 * width
     for r in range(readers):
@@ -624,55 +644,67 @@ def write_and_read_backward(record, d, t, b, order, d_order, writers, erased):
 
 
 @jit
-def run(first, last, weights, record, writers, shifts, epsilon, tiny, most):
+def run(first, last, weights, record, shape):
     """All steps, for the sequences from ``first`` to ``last`` of the batch."""
-    layers, steps = record.gates.shape[:2]
+    layers, steps, sees = record.seen.shape[0], record.gates.shape[1], record.seen.shape[3]
     slots, _, width, locations = record.memory.shape
-    heads, units, dtype = record.weighting.shape[2], record.hidden.shape[2], record.gates.dtype
-    lstm, own = record.cell.shape[0] > 0, record.seen.shape[3] - units
-    keys, ring = np.empty((heads, width), dtype), np.empty(locations + shifts - 1, dtype)
+    heads, units, dtype = record.weighting.shape[2], weights.heads.shape[1], record.gates.dtype
+    lstm = record.cell.shape[0] > 0
+    keys, ring = np.empty((heads, width), dtype), np.empty(locations + shape.shifts - 1, dtype)
     for b in range(first, last):
         norms(record.norm[0, b], record.memory[0, b])
     for t in range(steps):
         before, after = t % slots, (t + 1) % slots
         for layer in range(layers):
-            multiply(record.gates[layer, t, first:last], record.seen[layer, t, first:last], weights.layers[layer])
             for b in range(first, last):
-                gates, hidden = record.gates[layer, t, b], record.hidden[t + 1, b]
+                copy(record.gates[layer, t, b], weights.bias[layer])
+            multiply(record.gates[layer, t, first:last], record.seen[layer, t, first:last], weights.layers_t[layer])
+            for b in range(first, last):
+                gates, hidden = record.gates[layer, t, b], record.features[t, b, :units]
                 if lstm:
                     lstm_cell(gates, hidden, record.cell[layer, t + 1, b], record.cell[layer, t, b])
-                    copy(record.seen[layer, t + 1, b, own:], hidden)
+                    copy(record.seen[layer, t + 1, b, sees - units :], hidden)
                 else:
                     tanh(gates)
                     copy(hidden, gates)
                 if layer + 1 < layers:
-                    copy(record.seen[layer + 1, t, b], hidden)
-        multiply(record.orders[t, first:last], record.hidden[t + 1, first:last], weights.heads)
+                    copy(record.seen[layer + 1, t, b, shape.inputs :], hidden)
         for b in range(first, last):
-            order = record.orders[t, b]
-            squash(order, heads, width, shifts, most)
-            address(record, before, after, b, order, shifts, keys, ring, epsilon, tiny)
-            write_and_read(record, before, after, t, b, order, writers)
+            copy(record.orders[t, b], weights.heads_bias)
+        multiply(record.orders[t, first:last], record.features[t, first:last], weights.heads_t)
+        for b in range(first, last):
+            order, features = record.orders[t, b], record.features[t, b]
+            squash(order, heads, width, shape.shifts, shape.most)
+            address(record, before, after, b, order, shape, keys, ring)
+            write_and_read(record, before, after, b, order, features[units:], shape.writers)
+            copy(record.seen[0, t + 1, b, shape.inputs :], features[units:])
+            for y in range(weights.output.shape[0]):
+                record.logits[t, b, y] = weights.output_bias[y] + dot(weights.output[y], features)
 
 
 @jit
-def run_backward(first, last, weights, record, d, writers, shifts, epsilon, tiny, most):
-    """All steps from the last to the first; ``weights`` are transposed."""
-    layers, steps = record.gates.shape[:2]
+def run_backward(first, last, weights, record, d, shape):
+    """All steps from the last to the first."""
+    layers, steps, sees = record.seen.shape[0], record.gates.shape[1], record.seen.shape[3]
     heads, width = record.weighting.shape[2], record.memory.shape[2]
-    units, dtype = record.hidden.shape[2], record.gates.dtype
-    lstm, own, reads = record.cell.shape[0] > 0, record.seen.shape[3] - units, (heads - writers) * width
-    erased = np.empty((writers, *record.memory.shape[2:]), dtype)
-    d_hidden, squashed = np.empty((record.hidden.shape[1], units), dtype), np.empty(units, dtype)
+    units, dtype = weights.heads.shape[1], record.gates.dtype
+    lstm = record.cell.shape[0] > 0
+    erased = np.empty((shape.writers, *record.memory.shape[2:]), dtype)
+    d_features, squashed = np.empty(record.features.shape[1:], dtype), np.empty(units, dtype)
+    d_hidden = np.empty((record.features.shape[1], units), dtype)
     for t in range(steps - 1, -1, -1):
         for b in range(first, last):
+            fill(d_features[b], 0)
+        multiply(d_features[first:last], d.logits[t, first:last], weights.output)
+        for b in range(first, last):
             order, d_order = record.orders[t, b], d.orders[t, b]
-            for i in range(reads):
-                d.seen[0, b, i] += d.features[t, b, units + i]
-            copy(d_hidden[b], d.features[t, b, :units])
-            write_and_read_backward(record, d, t, b, order, d_order, writers, erased)
-            address_backward(record, d, t, t + 1, b, order, d_order, shifts, epsilon, tiny)
-            squash_backward(d_order, order, heads, width, shifts, most)
+            d_reads = d_features[b, units:]
+            for i in range(d_reads.shape[0]):
+                d_reads[i] += d.seen[0, b, shape.inputs + i]
+            copy(d_hidden[b], d_features[b, :units])
+            write_and_read_backward(record, d, t, b, order, d_order, d_reads, shape.writers, erased)
+            address_backward(record, d, t, t + 1, b, order, d_order, shape)
+            squash_backward(d_order, order, heads, width, shape.shifts, shape.most)
         multiply(d_hidden[first:last], d.orders[t, first:last], weights.heads)
         for layer in range(layers - 1, -1, -1):
             for b in range(first, last):
@@ -680,16 +712,93 @@ def run_backward(first, last, weights, record, d, writers, shifts, epsilon, tiny
                 if lstm:
                     cell, before = record.cell[layer, t + 1, b], record.cell[layer, t, b]
                     for c in range(units):
-                        d_hidden[b, c] += seen[own + c]
+                        d_hidden[b, c] += seen[sees - units + c]
                     lstm_cell_backward(grad, d_hidden[b], d.cell[layer, b], gates, cell, before, squashed)
                 else:
                     copy(grad, d_hidden[b])
                     tanh_backward(grad, gates)
                 fill(seen, 0)
             multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
-            if layer > 0:
-                for b in range(first, last):
-                    copy(d_hidden[b], d.seen[layer, b, :units])
+            for b in range(first, last):
+                if layer > 0:
+                    copy(d_hidden[b], d.seen[layer, b, shape.inputs : shape.inputs + units])
+                else:
+                    copy(d.inputs[t, b], d.seen[0, b, : shape.inputs])
+
+
+# Losses: logits -> d of the logits, for the mean over all bits that count, and each sequence's sums
+
+
+@jit
+def losses(first, last, record, d, targets, mask, weight, huber, sums):
+    """Cross-entropy (nats) or Huber loss; sums (B,3): loss, nats of cross-entropy, wrong bits. ``weight``: of a bit."""
+    dtype = weight.dtype.type
+    zero, half, one = dtype(0), dtype(0.5), dtype(1)
+    for b in range(first, last):
+        fill(sums[b], 0)
+        for t in range(targets.shape[0]):
+            logits, grad, target = record.logits[t, b], d.logits[t, b], targets[t, b]
+            for y in range(logits.shape[0]):
+                x, z, m = logits[y], target[y], mask[t, b]
+                e = _exp(-abs(x))
+                p = (one if x >= zero else e) / (one + e)
+                nats = max(x, zero) - x * z + dtype(math.log1p(e))
+                off = p - z
+                if huber:
+                    grad[y] = m * weight[0] * off * p * (one - p)
+                    sums[b, 0] += m * half * off * off
+                else:
+                    grad[y] = m * weight[0] * off
+                    sums[b, 0] += m * nats
+                sums[b, 1] += m * nats
+                sums[b, 2] += m if (x > zero) != (z > half) else zero
+
+
+@jit
+def learn(first, last, weights, record, d, shape, targets, mask, weight, huber, sums):
+    """Forward, loss and backward of a batch's sequences."""
+    run(first, last, weights, record, shape)
+    losses(first, last, record, d, targets, mask, weight, huber, sums)
+    run_backward(first, last, weights, record, d, shape)
+
+
+# Optimisers, over all parameters in one row
+
+
+@jit
+def clip(grad, by_norm, at):
+    """In place: bound the norm of the whole or each number; returns the norm before."""
+    norm = np.sqrt(dot(grad, grad))
+    if by_norm:
+        factor = at / (norm + grad.dtype.type(1e-6))
+        if factor < 1:
+            for i in range(grad.shape[0]):
+                grad[i] *= factor
+    else:
+        for i in range(grad.shape[0]):
+            grad[i] = min(max(grad[i], -at), at)
+    return norm
+
+
+@jit
+def adam(theta, grad, mean, square, rate, beta_1, beta_2, epsilon, correction):
+    """Kingma and Ba (2015) as torch has it: rate = learning rate / (1 - beta_1^k), correction = sqrt(1 - beta_2^k)."""
+    one = grad.dtype.type(1)
+    for i in range(theta.shape[0]):
+        mean[i] += (one - beta_1) * (grad[i] - mean[i])
+        square[i] = beta_2 * square[i] + (one - beta_2) * grad[i] * grad[i]
+        theta[i] -= rate * mean[i] / (np.sqrt(square[i]) / correction + epsilon)
+
+
+@jit
+def graves_rmsprop(theta, grad, square, mean, delta, rate, decay, momentum, epsilon):
+    """Graves (2013), equations 38 to 45."""
+    one = grad.dtype.type(1)
+    for i in range(theta.shape[0]):
+        square[i] += (one - decay) * (grad[i] * grad[i] - square[i])
+        mean[i] += (one - decay) * (grad[i] - mean[i])
+        delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(square[i] - mean[i] * mean[i] + epsilon)
+        theta[i] += delta[i]
 
 
 # For torch
@@ -737,9 +846,9 @@ def _helpers() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the executor, but not its threads
 
 
-def _shared(kernel: Any, batch: int, *arguments: Any) -> None:
+def _shared(threads: int, kernel: Any, batch: int, *arguments: Any) -> None:
     """Run a kernel over all sequences, shared among torch's number of threads; each sequence as if it were alone."""
-    threads = min(torch.get_num_threads(), batch)
+    threads = min(threads, batch)
     bounds = [batch * i // threads for i in range(threads + 1)]
     parts = zip(bounds[1:], bounds[2:], strict=False)
     others = [_helpers().submit(_flushed, kernel, first, last, *arguments) for first, last in parts]
@@ -756,146 +865,330 @@ def _flushed(kernel: Any, *arguments: Any) -> None:
     torch.set_flush_denormal(flushes)
 
 
+class Sizes(NamedTuple):
+    """Of a machine (letters as above), from its configuration."""
+
+    X: int
+    Y: int
+    C: int
+    L: int
+    M: int
+    R: int
+    W: int
+    S: int
+    lstm: bool
+
+    @property
+    def below(self) -> int:
+        """Places for what comes from below in what a layer sees."""
+        return max(self.R * self.M, self.C) if self.L > 1 else self.R * self.M
+
+    @property
+    def K(self) -> int:  # noqa: N802 (a letter of the glossary)
+        """What a layer sees."""
+        return self.X + self.below + (self.C if self.lstm else 0)
+
+    @property
+    def G(self) -> int:  # noqa: N802
+        """Gates of a layer."""
+        return 4 * self.C if self.lstm else self.C
+
+    @property
+    def O(self) -> int:  # noqa: E743, N802
+        """Orders of all heads."""
+        return (self.R + self.W) * (self.M + self.S + 3) + 2 * self.W * self.M
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of Weights."""
+        features = self.C + self.R * self.M
+        shapes = [(self.L, self.G, self.K), (self.L, self.K, self.G), (self.L, self.G)]
+        shapes += [(self.O, self.C), (self.C, self.O), (self.O,), (self.Y, features), (self.Y,)]
+        return dict(zip(Weights._fields, shapes, strict=True))
+
+    def record(self, steps: int, batch: int, locations: int, keep: bool) -> dict[str, tuple[int, ...]]:
+        """The shapes of a Record."""
+        slots, layers, features = steps + 1 if keep else 2, self.L, self.C + self.R * self.M
+        shapes = [(layers, steps + 1, batch, self.K), (layers, steps, batch, self.G)]
+        shapes += [(layers if self.lstm else 0, steps + 1, batch, self.C), (steps, batch, features)]
+        shapes += [(steps, batch, self.Y), (steps, batch, self.O), (slots, batch, locations)]
+        shapes += [(slots, batch, self.R + self.W, locations)] * 4 + [(slots, batch, self.M, locations)]
+        return dict(zip(Record._fields, shapes, strict=True))
+
+    def gradients(self, steps: int, batch: int, locations: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of Gradients."""
+        shapes = [(steps, batch, self.Y), (self.L, batch, self.K), (self.L if self.lstm else 0, batch, self.C)]
+        shapes += [(batch, self.R + self.W, locations), (batch, self.M, locations), (steps, batch, self.X)]
+        shapes += [(self.L, steps, batch, self.G), (steps, batch, self.O)]
+        return dict(zip(Gradients._fields, shapes, strict=True))
+
+    def shape(self, dtype: torch.dtype) -> Shape:
+        """Constants as numbers of the type computed with."""
+        number = np.float32 if dtype == torch.float32 else np.float64
+        constants = (addressing.SIMILARITY_EPSILON, torch.finfo(dtype).tiny, heads.LARGEST_STRENGTH)
+        return Shape(self.W, self.S, self.X, *map(number, constants))
+
+    def fill_weights(self, weights: Weights, parameters: list[Tensor]) -> None:
+        """From a model's parameters (heads' and output's weight and bias, then each layer's) to ``weights``."""
+        heads_weight, heads_bias, output, output_bias, *layers = (parameter.detach() for parameter in parameters)
+        if self.L > 1:
+            weights.layers[:] = 0
+        for i in range(self.L):
+            if self.lstm:
+                from_below, own, bias, bias_too = layers[4 * i : 4 * i + 4]
+                weights.layers[i, :, -self.C :] = own.numpy()
+                weights.bias[i] = (bias + bias_too).numpy()
+            else:
+                from_below, bias = layers[2 * i : 2 * i + 2]
+                weights.bias[i] = bias.numpy()
+            start = self.X if i else 0
+            weights.layers[i, :, start : start + from_below.shape[1]] = from_below.numpy()
+        weights.layers_t[:] = weights.layers.transpose(0, 2, 1)
+        weights.heads[:] = heads_weight.numpy()
+        weights.heads_t[:] = weights.heads.T
+        weights.heads_bias[:], weights.output[:], weights.output_bias[:] = heads_bias, output, output_bias
+
+    def fill_start(self, record: Record, inputs: Tensor, state: list[Tensor]) -> None:
+        """The inputs, and the state before the first step, into a record."""
+        hidden, cell, reads, weighting, memory = (value.detach().numpy() for value in state)
+        if self.L > 1:
+            record.seen[:] = 0
+        record.seen[0, :-1, :, : self.X] = inputs.detach().numpy()
+        record.seen[0, 0, :, self.X : self.X + self.R * self.M] = reads.reshape(len(reads), -1)
+        if self.lstm:
+            record.seen[:, 0, :, -self.C :], record.cell[:, 0] = hidden, cell
+        record.weighting[0] = weighting
+        record.memory[0] = memory.transpose(0, 2, 1)
+
+    def of_state(self, d: Gradients) -> tuple[np.ndarray, ...]:
+        """d of hidden, cell, reads, weighting and memory, as views into what is carried."""
+        d_reads = d.seen[0, :, self.X : self.X + self.R * self.M].reshape(-1, self.R, self.M)
+        d_hidden = d.seen[:, :, self.K - self.C :] if self.lstm else d.seen[:, :, :0]
+        return d_hidden, d.cell, d_reads, d.weighting, d.memory.transpose(0, 2, 1)
+
+    def weight_gradients(self, record: Record, d: Gradients, out: list[Tensor]) -> None:
+        """One product each over all steps of all sequences, in the order of ``fill_weights``."""
+        orders, logits = torch.from_numpy(d.orders).flatten(0, 1), torch.from_numpy(d.logits).flatten(0, 1)
+        features = torch.from_numpy(record.features).flatten(0, 1)
+        torch.mm(orders.t(), features[:, : self.C], out=out[0])
+        torch.sum(orders, 0, out=out[1])
+        torch.mm(logits.t(), features, out=out[2])
+        torch.sum(logits, 0, out=out[3])
+        each = 4 if self.lstm else 2
+        for i in range(self.L):
+            from_below, *others = out[4 + each * i : 4 + each * (i + 1)]
+            gates, seen = torch.from_numpy(d.gates[i]).flatten(0, 1), torch.from_numpy(record.seen[i, :-1]).flatten(0, 1)
+            start = self.X if i else 0
+            torch.mm(gates.t(), seen[:, start : start + from_below.shape[1]], out=from_below)
+            if self.lstm:
+                torch.mm(gates.t(), seen[:, -self.C :], out=others[0])
+            for bias in others[-1:] if not self.lstm else others[1:]:
+                torch.sum(gates, 0, out=bias)
+
+
 class Sequence(torch.autograd.Function):
-    """Inputs, state and weights -> what the output layer sees, and the state after the last step."""
+    """Inputs, state and parameters -> logits, and the state after the last step."""
 
     @staticmethod
-    def forward(ctx: Any, keep: bool, writers: int, shifts: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """``tensors``: inputs, hidden, cell, reads, weighting, memory, heads' weight and bias, and each layer's."""
-        inputs, hidden, cell, reads, weighting, memory, heads_weight, heads_bias, *layers = (
-            tensor.detach() for tensor in tensors
-        )
-        (steps, batch, channels), (count, _, units), (_, locations, width) = inputs.shape, hidden.shape, memory.shape
-        lstm, read_width, slots = len(cell) > 0, reads[0].numel(), steps + 1 if keep else 2
-        below = max(read_width, units) if count > 1 else read_width
-        gates_width, sees = len(layers[0]), below + (units if lstm else 0)
-        per_head = (slots, batch, weighting.shape[1], locations)
-        lease = Lease(
-            inputs.dtype,
-            {
-                "gates": (count, steps, batch, gates_width),
-                "seen": (count, steps + 1, batch, sees),
-                "hidden": (steps + 1, batch, units),
-                "cell": (len(cell), steps + 1, batch, units),
-                "orders": (steps, batch, len(heads_bias)),
-                "norm": (slots, batch, locations),
-                "similarity": per_head,
-                "content": per_head,
-                "shifted": per_head,
-                "weighting": per_head,
-                "memory": (slots, batch, width, locations),
-                "weights": (count, gates_width, sees),
-                "weights_t": (count, sees, gates_width),
-                "heads_t": (units, len(heads_bias)),
-            },
-        )
-        record = Record(*(lease.arrays[name] for name in Record._fields))
-        weights = torch.from_numpy(lease.arrays["weights"])
-        if count > 1:
-            weights.zero_()
-            record.seen[:] = 0
-        for i, parts in enumerate(_by_layer(layers, lstm)):
-            from_below, from_before, bias = parts
-            weights[i, :, : read_width if i == 0 else units] = from_below[:, channels if i == 0 else 0 :]
-            gates = torch.from_numpy(record.gates[i])
-            if lstm:
-                weights[i, :, below:] = from_before
-            if i == 0:
-                torch.addmm(bias, inputs.flatten(0, 1), from_below[:, :channels].t(), out=gates.flatten(0, 1))
-            else:
-                gates[:] = bias
-        torch.from_numpy(lease.arrays["weights_t"]).copy_(weights.transpose(1, 2))
-        torch.from_numpy(lease.arrays["heads_t"]).copy_(heads_weight.t())
-        record.orders[:] = heads_bias.numpy()
-        record.seen[0, 0, :, :read_width] = reads.flatten(1).numpy()
-        if lstm:
-            record.seen[:, 0, :, below:], record.cell[:, 0] = hidden.numpy(), cell.numpy()
-        record.weighting[0] = weighting.numpy()
-        torch.from_numpy(record.memory[0]).copy_(memory.transpose(1, 2))
-
-        weights_t = Weights(lease.arrays["weights_t"], lease.arrays["heads_t"])
-        _shared(run, batch, weights_t, record, writers, shifts, *_constants(inputs.dtype))
-
-        end = steps % slots
-        features = np.concatenate([record.hidden[1:], record.seen[0, 1:, :, :read_width]], axis=2)
-        after = (
-            record.seen[:, -1, :, below:] if lstm else hidden.numpy(),
+    def forward(ctx: Any, keep: bool, sizes: Sizes, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """``tensors``: hidden, cell, reads, weighting, memory, then parameters in the order of ``fill_weights``."""
+        (steps, batch, _), locations = inputs.shape, tensors[3].shape[2]
+        of_weights = Lease(inputs.dtype, sizes.weights())
+        of_record = Lease(inputs.dtype, sizes.record(steps, batch, locations, keep))
+        weights, record = Weights(**of_weights.arrays), Record(**of_record.arrays)
+        sizes.fill_weights(weights, list(tensors[5:]))
+        sizes.fill_start(record, inputs, list(tensors[:5]))
+        _shared(torch.get_num_threads(), run, batch, weights, record, sizes.shape(inputs.dtype))
+        end = steps % len(record.memory)
+        after = [
+            record.seen[:, -1, :, sizes.K - sizes.C :] if sizes.lstm else record.seen[:, -1, :, :0],
             record.cell[:, -1],
-            record.seen[0, -1, :, :read_width].reshape(reads.shape),
+            record.features[-1, :, sizes.C :].reshape(batch, sizes.R, sizes.M),
             record.weighting[end],
             record.memory[end],
-        )
-        *others, memory = (torch.from_numpy(value.copy()) for value in after)
+        ]
+        logits, *others, memory = (torch.from_numpy(value.copy()) for value in (record.logits, *after))
         if keep:
             ctx.set_materialize_grads(False)
-            ctx.save_for_backward(inputs, heads_weight, *layers)
-            ctx.writers, ctx.shifts, ctx.lease, ctx.record = writers, shifts, lease, record
-        return torch.from_numpy(features), *others, memory.transpose(1, 2)
+            ctx.save_for_backward(inputs, *tensors)  # for torch's check that nothing was changed in place
+            ctx.sizes, ctx.leases, ctx.weights, ctx.record = sizes, (of_weights, of_record), weights, record
+        return logits, *others, memory.transpose(1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_features: Tensor | None, *d_after: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_logits: Tensor | None, *d_after: Tensor | None) -> tuple[Tensor | None, ...]:
         """d of all tensors that went into ``forward``."""
-        inputs, heads_weight, *layers = ctx.saved_tensors
-        record = ctx.record
-        (count, steps, batch, _), (_, _, heads, locations) = record.gates.shape, record.weighting.shape
-        units, width = record.hidden.shape[2], record.memory.shape[2]
-        channels, lstm = inputs.shape[2], len(record.cell) > 0
-        read_width, below = (heads - ctx.writers) * width, record.seen.shape[3] - (units if lstm else 0)
-        if d_features is None:
-            d_features = inputs.new_zeros(steps, batch, units + read_width)
-        lease = Lease(
-            inputs.dtype,
-            {
-                "seen": (count, batch, record.seen.shape[3]),
-                "cell": (len(record.cell), batch, units),
-                "weighting": record.weighting.shape[1:],
-                "memory": record.memory.shape[1:],
-                "gates": record.gates.shape,
-                "orders": record.orders.shape,
-            },
-        )
-        d = Gradients(d_features.contiguous().numpy(), **lease.arrays)
-        d_hidden, d_reads = d.seen[:, :, below:], d.seen[0, :, :read_width]
+        inputs, *tensors = ctx.saved_tensors
+        sizes, record, weights = ctx.sizes, ctx.record, ctx.weights
+        steps, batch, _ = inputs.shape
+        lease = Lease(inputs.dtype, sizes.gradients(steps, batch, record.memory.shape[3]))
+        d = Gradients(**lease.arrays)
+        for array in d[:5]:
+            array[:] = 0
+        for given, array in zip((d_logits, *d_after), (d.logits, *sizes.of_state(d)), strict=True):
+            if given is not None:
+                array[:] = given.numpy()
+        _shared(torch.get_num_threads(), run_backward, batch, weights, record, d, sizes.shape(inputs.dtype))
+        asked = zip((d.inputs, *sizes.of_state(d)), ctx.needs_input_grad[2:8], strict=True)
+        d_state = [torch.from_numpy(value.copy()) if needed else None for value, needed in asked]
+        grads = [torch.empty_like(parameter) for parameter in tensors[5:]]
+        sizes.weight_gradients(record, d, grads)
+        return None, None, *d_state, *grads
+
+
+# The functions whose equations are compiled here. Where one of them is replaced, the literal model runs instead.
+_COMPILED = [
+    (place, name, getattr(place, name))
+    for place, names in {
+        addressing: ("cosine_similarity", "content_weighting", "interpolate", "shift", "sharpen"),
+        memory: ("read", "apply_erase", "apply_add", "write"),
+        controller.LSTM: ("forward",),
+        controller.Feedforward: ("forward",),
+        heads.Heads: ("forward",),
+    }.items()
+    for name in names
+]
+
+
+def serves(model: nn.Module) -> bool:
+    """Whether the engine computes what the literal model would: on the CPU, with the equations as they are."""
+    weight = model.output.weight
+    return (
+        numba is not None
+        and weight.device.type == "cpu"
+        and weight.dtype in (torch.float32, torch.float64)
+        and all(getattr(place, name) is function for place, name, function in _COMPILED)
+        and type(model.controller) in (controller.LSTM, controller.Feedforward)
+        and type(model.heads) is heads.Heads
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def forward(model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """What the literal ``model(inputs, state)`` returns."""
+    keep = torch.is_grad_enabled()
+    sizes, tensors = sizes_of(model), [*flat_state(state), *parameters_of(model)]
+    logits, hidden, cell, *others = Sequence.apply(keep, sizes, inputs, *tensors)
+    return logits, type(state)((hidden, cell) if sizes.lstm else (), *others)
+
+
+class Costs(NamedTuple):
+    """Of one batch: the loss, the mean cost per sequence, and the norm of the gradient before clipping."""
+
+    loss: float
+    bits_per_sequence: float
+    wrong_bits: float
+    norm: float
+
+
+class Step:
+    """A whole training step compiled: forward, loss, backward, clipping, optimiser; for small batches above all.
+
+    The model's parameters, their gradients and the optimiser's state stay where they were for everybody else, but
+    become views into one row each.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float):
+        self.model, self.sizes, self.huber, self.clip_norm = model, sizes_of(model), huber, clip_norm
+        self.parameters = parameters_of(model)
+        everything = [*self.parameters, model.initial_reads]
+        if self.sizes.lstm:
+            everything += [model.controller.initial_hidden, model.controller.initial_cell]
+        self.start = everything[len(self.parameters) :]
+        self.optimizer = optimizer
+        self.theta, views = _one_row(everything)
+        self.grad, self.grads = _one_row([torch.zeros_like(p) for p in everything])
+        for parameter, view, grad in zip(everything, views, self.grads, strict=True):
+            parameter.data, parameter.grad = view, grad
+        self.is_adam = isinstance(optimizer, torch.optim.Adam)
+        names = ("exp_avg", "exp_avg_sq") if self.is_adam else ("square", "mean", "delta")
+        self.moments = []
+        for name in names:
+            row, views = _one_row([optimizer.state[p].get(name, torch.zeros_like(p)) for p in everything])
+            self.moments.append(row.numpy())
+            for parameter, view in zip(everything, views, strict=True):
+                optimizer.state[parameter][name] = view
+        if self.is_adam:
+            self.count = torch.tensor([float(optimizer.state[p].get("step", 0)) for p in everything])
+            for parameter, count in zip(everything, self.count.unbind(), strict=True):
+                optimizer.state[parameter]["step"] = count
+        self.weights_lease = Lease(self.theta.dtype, self.sizes.weights())
+        self.weights = Weights(**self.weights_lease.arrays)
+        self.shape = self.sizes.shape(self.theta.dtype)
+        self.number = np.float32 if self.theta.dtype == torch.float32 else np.float64
+        self.clip_at = self.number(clip_at)
+
+    def __call__(self, inputs: Tensor, targets: Tensor, mask: Tensor, rate: float) -> Costs:
+        """One update with this learning rate; none if the gradient's norm is not finite."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # torch's own threads go on spinning for milliseconds after a product
+        try:
+            return self.run(threads, inputs, targets, mask, rate)
+        finally:
+            torch.set_num_threads(threads)
+
+    def run(self, threads, inputs, targets, mask, rate):
+        (steps, batch, _), sizes, number = inputs.shape, self.sizes, self.number
+        state = self.model.initial_state(batch)
+        locations = state.memory.shape[1]
+        lease = Lease(inputs.dtype, sizes.record(steps, batch, locations, True) | {"sums": (batch, 3)})
+        d_lease = Lease(inputs.dtype, sizes.gradients(steps, batch, locations))
+        sums = lease.arrays.pop("sums")
+        record, d = Record(**lease.arrays), Gradients(**d_lease.arrays)
+        sizes.fill_weights(self.weights, self.parameters)
+        sizes.fill_start(record, inputs, flat_state(state))
         for carried in d[1:5]:
             carried[:] = 0
-        state = (d_hidden, d.cell, d_reads.reshape(batch, -1, width), d.weighting, d.memory.transpose(0, 2, 1))
-        for array, given in zip((d_hidden, d.cell, d_reads, d.weighting, state[4]), d_after, strict=True):
-            if given is not None:
-                array[:] = given.numpy().reshape(array.shape)
+        bits = float(mask.sum()) * sizes.Y
+        weight = np.array([1 / bits], number)
+        _shared(threads, learn, batch, self.weights, record, d, self.shape, targets.numpy(), mask.numpy(), weight, self.huber, sums)
+        sizes.weight_gradients(record, d, self.grads[: len(self.parameters)])
+        d_hidden, d_cell, d_reads, _, _ = sizes.of_state(d)
+        for grad, of in zip(self.grads[len(self.parameters) :], (d_reads, d_hidden, d_cell), strict=False):
+            grad.numpy()[:] = of.sum(axis=0 if of is d_reads else 1, keepdims=True)
+        norm = float(clip(self.grad.numpy(), self.clip_norm, self.clip_at))
+        loss, nats, wrong = sums.sum(axis=0).tolist()
+        if math.isfinite(norm) and math.isfinite(loss):
+            self.update(rate)
+        return Costs(loss / bits, nats / math.log(2) / batch, wrong / batch, norm)
 
-        weights = Weights(ctx.lease.arrays["weights"], heads_weight.numpy())
-        _shared(run_backward, batch, weights, record, d, ctx.writers, ctx.shifts, *_constants(inputs.dtype))
-
-        # The weights' gradients: one product each over all steps of all sequences.
-        orders, gates = torch.from_numpy(d.orders).flatten(0, 1), torch.from_numpy(d.gates).flatten(1, 2)
-        seen, hidden = torch.from_numpy(record.seen), torch.from_numpy(record.hidden)
-        grads: list[Tensor | None] = [orders.t() @ hidden[1:].flatten(0, 1), orders.sum(0)]
-        for i in range(count):
-            product, bias = gates[i].t() @ seen[i, :-1].flatten(0, 1), gates[i].sum(0)
-            if i == 0:
-                of_inputs = gates[i].t() @ inputs.flatten(0, 1)
-                grads.append(torch.cat([of_inputs, product[:, :read_width]], dim=1))
-            else:
-                grads.append(product[:, :units])
-            grads += [product[:, below:], bias, bias] if lstm else [bias]
-        d_inputs = None
-        if ctx.needs_input_grad[3]:
-            d_inputs = (gates[0] @ layers[0][:, :channels]).view(inputs.shape)
-        state = (d_hidden, d.cell, d_reads.reshape(batch, -1, width), d.weighting, d.memory.transpose(0, 2, 1))
-        asked = zip(state, ctx.needs_input_grad[4:9], strict=True)
-        return None, None, None, d_inputs, *(torch.from_numpy(v.copy()) if need else None for v, need in asked), *grads
+    def update(self, rate: float) -> None:
+        number, theta, grad = self.number, self.theta.numpy(), self.grad.numpy()
+        if self.is_adam:
+            self.count += 1
+            group = self.optimizer.param_groups[0]
+            (beta_1, beta_2), k = group["betas"], float(self.count[0])
+            terms = (rate / (1 - beta_1**k), beta_1, beta_2, group["eps"], math.sqrt(1 - beta_2**k))
+            adam(theta, grad, *self.moments, *map(number, terms))
+        else:
+            o = self.optimizer
+            graves_rmsprop(theta, grad, *self.moments, *map(number, (rate, o.DECAY, o.MOMENTUM, o.EPSILON)))
 
 
-def _by_layer(layers: list[Tensor], lstm: bool) -> list[tuple[Tensor, Tensor | None, Tensor]]:
-    """Each layer's weights from below, its weights from its own last output (of an LSTM), and its bias."""
-    if lstm:
-        return [(layers[i], layers[i + 1], layers[i + 2] + layers[i + 3]) for i in range(0, len(layers), 4)]
-    return [(layers[i], None, layers[i + 1]) for i in range(0, len(layers), 2)]
+def _one_row(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """All numbers in one row, and views into it in the tensors' shapes."""
+    row = torch.cat([t.detach().flatten() for t in tensors])
+    parts = row.split([t.numel() for t in tensors])
+    return row, [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
-@cache
-def _constants(dtype: torch.dtype) -> tuple[Any, ...]:
-    """Those of the literal equations, as numbers of the type computed with."""
-    number = np.float32 if dtype == torch.float32 else np.float64
-    return tuple(map(number, (addressing.SIMILARITY_EPSILON, torch.finfo(dtype).tiny, heads.LARGEST_STRENGTH)))
+def sizes_of(model: nn.Module) -> Sizes:
+    c = model.config
+    return Sizes(c.inputs, c.outputs, c.hidden, c.layers, c.width, c.read_heads, c.write_heads, c.shifts, c.controller == "lstm")
+
+
+def parameters_of(model: nn.Module) -> list[Tensor]:
+    """In the order of ``Sizes.fill_weights``."""
+    projection, output = model.heads.projection, model.output
+    if model.config.controller == "lstm":
+        layers = [p for c in model.controller.cells for p in (c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh)]
+    else:
+        layers = [p for layer in model.controller.layers for p in (layer.weight, layer.bias)]
+    return [projection.weight, projection.bias, output.weight, output.bias, *layers]
+
+
+def flat_state(state: Any) -> list[Tensor]:
+    """A model's State as hidden, cell (both empty for a feedforward controller), reads, weighting, memory."""
+    if state.controller:
+        return [*state.controller, *state[1:]]
+    batch = state.reads.shape[0]
+    return [state.reads.new_empty(0, batch, 0), state.reads.new_empty(0, batch, 0), *state[1:]]

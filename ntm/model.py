@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntm import addressing, controller, memory
+from ntm import addressing, controller, engine, memory
 from ntm.heads import HeadParameters, Heads
 
 
@@ -126,8 +126,13 @@ class NTM(nn.Module):
         return record.logits, state
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from."""
+        """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from.
+
+        On the CPU the compiled engine computes it (:mod:`ntm.engine`); elsewhere, ``step`` after step.
+        """
         state = self._checked(inputs, state)
+        if engine.serves(self):
+            return engine.forward(self, inputs, state)
         logits = []
         for x in inputs.unbind(0):
             y, state = self.step(x, state)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ntm import engine
 from ntm.model import NTM, Trace
 from ntm.tasks import Batch, Task
 
@@ -183,23 +184,16 @@ def train(
     sums, started = [0.0, 0.0, 0.0], time.perf_counter()
     bar = tqdm(total=config.updates, initial=done, unit="update", disable=not progress, mininterval=0.5)
 
+    step = make_step(model, optimizer, loss, config)
+
     for update in range(done + 1, config.updates + 1):
         batch = Batch(*(values.to(device) for values in task(config.batch, generator=generator)))
-        logits, _ = model(batch.inputs)
-        value = loss(logits, batch.targets, batch.mask)
-        optimizer.zero_grad()
-        value.backward()
-        if not clip_gradients(model, config) or not value.isfinite():
+        costs = step(batch, config.learning_rate_at(update))
+        if costs is None:
             error = NonFiniteError(update, where_it_began(model, batch), batch)
             if run:
                 run.keep_failure(model, error)
             raise error
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(update)
-        optimizer.step()
-
-        with torch.no_grad():
-            costs = (float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits)))
         sums = [total + cost for total, cost in zip(sums, costs, strict=True)]
         bar.update()
         if update % config.report_every == 0 or update == config.updates:
@@ -215,6 +209,38 @@ def train(
                 break
     bar.close()
     return log
+
+
+def make_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, config: TrainingConfig
+) -> Callable[[Batch, float], tuple[float, ...] | None]:
+    """One update: a batch and a learning rate -> loss, bits and wrong bits before it; None, and no update, if not finite.
+
+    Compiled as a whole where the engine serves the model and the loss is one of the two above.
+    """
+    if isinstance(model, NTM) and engine.serves(model) and loss in (cross_entropy, huber):
+        compiled = engine.Step(model, optimizer, loss is huber, config.clip == "norm", config.clip_at)
+
+        def step(batch: Batch, rate: float) -> tuple[float, ...] | None:
+            costs = compiled(*batch, rate)
+            return costs[:3] if math.isfinite(costs.norm) and math.isfinite(costs.loss) else None
+
+        return step
+
+    def literal_step(batch: Batch, rate: float) -> tuple[float, ...] | None:
+        logits, _ = model(batch.inputs)
+        value = loss(logits, batch.targets, batch.mask)
+        optimizer.zero_grad()
+        value.backward()
+        if not clip_gradients(model, config) or not value.isfinite():
+            return None
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        with torch.no_grad():
+            return float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits))
+
+    return literal_step
 
 
 def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:

@@ -25,6 +25,8 @@ from ntm import addressing, controller, heads, memory
 
 try:
     import numba
+
+    from ntm.simd import LANES, fma, load, multiplied, multiply, padded, spread, store, total
 except ImportError:
     numba = None
 
@@ -37,12 +39,17 @@ def _jit(freedom: Any) -> Any:
 
 
 jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
+TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
 jit_exact = _jit({"contract"})
 jit_finite = _jit(True)
 
 
 class Weights(NamedTuple):
-    """The weights, each in the order in which the products want it: the side that a row of the result has innermost."""
+    """The weights, each in the order in which the products want it: the side that a row of the result has innermost.
+
+    Here and below the last axis is padded to whole packs (:mod:`ntm.simd`) where a product or a loop over N runs over it;
+    what is behind the end of memory, of weightings and of weights is 0.
+    """
 
     layers: np.ndarray  # (L,G,K)
     layers_t: np.ndarray  # (L,K,G)
@@ -89,11 +96,17 @@ class Gradients(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the shapes of the arrays do not say, and the constants of the literal equations."""
+    """Sizes without padding, and the constants of the literal equations."""
 
-    writers: int
-    shifts: int
-    inputs: int
+    locations: int  # N
+    width: int  # M
+    heads: int  # H
+    shifts: int  # S
+    inputs: int  # X
+    units: int  # C
+    sees: int  # K
+    reads: int  # R*M
+    orders: int  # O
     epsilon: Any
     tiny: Any
     most: Any
@@ -170,30 +183,6 @@ if numba:
 
 
 @jit
-def multiply(out, source, weight):
-    """out (B,J) += source (B,K or more) @ weight (K,J), eight rows of weight at a time while they are in the cache."""
-    inner, width = weight.shape
-    k = 0
-    while k + 8 <= inner:
-        w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-        w4, w5, w6, w7 = weight[k + 4], weight[k + 5], weight[k + 6], weight[k + 7]
-        for b in range(out.shape[0]):
-            row, s = out[b], source[b]
-            s0, s1, s2, s3 = s[k], s[k + 1], s[k + 2], s[k + 3]
-            s4, s5, s6, s7 = s[k + 4], s[k + 5], s[k + 6], s[k + 7]
-            for j in range(width):
-                row[j] += (
-                    (s0 * w0[j] + s1 * w1[j] + s2 * w2[j] + s3 * w3[j])
-                    + (s4 * w4[j] + s5 * w5[j] + s6 * w6[j] + s7 * w7[j])
-                )
-        k += 8
-    while k < inner:
-        for b in range(out.shape[0]):
-            add_scaled(out[b], weight[k], source[b, k])
-        k += 1
-
-
-@jit
 def fill(row, value):
     """row = value."""
     for n in range(row.shape[0]):
@@ -202,7 +191,7 @@ def fill(row, value):
 
 @jit
 def copy(out, row):
-    """out = row."""
+    """The beginning of out = row."""
     for n in range(row.shape[0]):
         out[n] = row[n]
 
@@ -316,7 +305,7 @@ def lstm_cell(gates, hidden, cell, cell_before):
     units = cell.shape[0]
     sigmoid(gates[: 2 * units])
     tanh(gates[2 * units : 3 * units])
-    sigmoid(gates[3 * units :])
+    sigmoid(gates[3 * units : 4 * units])
     for c in range(units):
         cell[c] = gates[units + c] * cell_before[c] + gates[c] * gates[2 * units + c]
         hidden[c] = cell[c]
@@ -345,36 +334,74 @@ def lstm_cell_backward(d_gates, d_hidden, d_cell, gates, cell, cell_before, squa
 
 
 @jit
-def squash(order, heads, width, shifts, most):
-    """The ranges of section 3.3, in place."""
-    size, few = width + shifts + 3, np.empty(shifts, order.dtype)
-    for h in range(heads):
-        o = order[h * size : (h + 1) * size]
-        tanh(o[:width])
-        softplus(o[width : width + 1], most)
-        sigmoid(o[width + 1 : width + 2])
-        few[:] = o[width + 2 : width + 2 + shifts]
-        softmax(o[width + 2 : width + 2 + shifts], few, order.dtype.type(1))
-        softplus(o[width + 2 + shifts :], most)
-    for start in range(heads * size, order.shape[0], 2 * width):
-        sigmoid(order[start : start + width])
-        tanh(order[start + width : start + 2 * width])
+def squash(order, shape, scratch):
+    """The ranges of section 3.3, in place: (O padded,)."""
+    dtype = order.dtype.type
+    one, two, width = dtype(1), dtype(2), shape.width
+    size = width + shape.shifts + 3
+    for i in range(order.shape[0]):
+        scratch[i] = _exp(-abs(order[i]))
+    for h in range(shape.heads):
+        start = h * size
+        squash_tanh(order, scratch, start, start + width)
+        squash_sigmoid(order, scratch, start + width + 1, start + width + 2)
+        for i in (start + width, start + size - 1):
+            x = max(order[i], dtype(0)) + dtype(math.log1p(scratch[i]))
+            order[i] = shape.most if x > shape.most else x
+        first = start + width + 2
+        few = order[first : first + shape.shifts]
+        most, total = largest(few), dtype(0)
+        for s in range(shape.shifts):
+            few[s] = _exp(few[s] - most)
+            total += few[s]
+        for s in range(shape.shifts):
+            few[s] /= total
+    for start in range(shape.heads * size, shape.orders, 2 * width):
+        squash_sigmoid(order, scratch, start, start + width)
+        squash_tanh(order, scratch, start + width, start + 2 * width)
 
 
 @jit
-def squash_backward(grad, order, heads, width, shifts, most):
+def squash_tanh(row, exps, first, last):
+    """In place, from x and exp(-|x|)."""
+    one, zero = row.dtype.type(1), row.dtype.type(0)
+    for i in range(first, last):
+        e = exps[i] * exps[i]
+        x = (one - e) / (one + e)
+        row[i] = -x if row[i] < zero else x
+
+
+@jit
+def squash_sigmoid(row, exps, first, last):
+    """In place, from x and exp(-|x|)."""
+    one, zero = row.dtype.type(1), row.dtype.type(0)
+    for i in range(first, last):
+        row[i] = (exps[i] if row[i] < zero else one) / (one + exps[i])
+
+
+@jit
+def squash_backward(grad, order, shape):
     """In place."""
-    size = width + shifts + 3
-    for h in range(heads):
-        g, o = grad[h * size : (h + 1) * size], order[h * size : (h + 1) * size]
-        tanh_backward(g[:width], o[:width])
-        softplus_backward(g[width : width + 1], o[width : width + 1], most)
-        sigmoid_backward(g[width + 1 : width + 2], o[width + 1 : width + 2])
-        softmax_backward(g[width + 2 : width + 2 + shifts], o[width + 2 : width + 2 + shifts])
-        softplus_backward(g[width + 2 + shifts :], o[width + 2 + shifts :], most)
-    for start in range(heads * size, order.shape[0], 2 * width):
-        sigmoid_backward(grad[start : start + width], order[start : start + width])
-        tanh_backward(grad[start + width : start + 2 * width], order[start + width : start + 2 * width])
+    one, zero, width = order.dtype.type(1), order.dtype.type(0), shape.width
+    size = width + shape.shifts + 3
+    for h in range(shape.heads):
+        start, mean = h * size, zero
+        for i in range(start, start + width):
+            grad[i] *= one - order[i] * order[i]
+        for i in (start + width, start + size - 1):  # softplus has the slope 1 - exp(-result), and 0 at the ceiling
+            grad[i] *= one - _exp(-order[i]) if order[i] < shape.most else zero
+        gate = order[start + width + 1]
+        grad[start + width + 1] *= gate * (one - gate)
+        first = start + width + 2
+        for i in range(first, first + shape.shifts):
+            mean += grad[i] * order[i]
+        for i in range(first, first + shape.shifts):
+            grad[i] = order[i] * (grad[i] - mean)
+    for start in range(shape.heads * size, shape.orders, 2 * width):
+        for i in range(start, start + width):
+            grad[i] *= order[i] * (one - order[i])
+        for i in range(start + width, start + 2 * width):
+            grad[i] *= one - order[i] * order[i]
 
 
 # Addressing. A ``ring`` is a row with its ends repeated on the other side, so that a circular shift is a plain one.
@@ -389,30 +416,53 @@ def close_ring(ring, locations, reach):
 
 
 @jit
-def cosine_similarity(similarity, keys, memory, norm, epsilon):
+def cosine_similarity(similarity, keys, memory, norm, locations, epsilon):
     """Equation 6 for all heads: keys (H,M), memory (M,N), norm (N,) -> similarity (H,N)."""
     for h in range(keys.shape[0]):
         fill(similarity[h], 0)
     multiply(similarity, keys, memory)
     for h in range(keys.shape[0]):
         length, row = np.sqrt(dot(keys[h], keys[h])), similarity[h]
-        for n in range(norm.shape[0]):
+        for n in range(locations):
             row[n] /= length * norm[n] + epsilon
 
 
 @jit
 def cosine_similarity_backward(d_similarity, d_key, d_norm, similarity, key, norm, epsilon):
-    """One head: d_similarity in place -> d of key times memory; adds to d_key (by the key's length) and to d_norm."""
+    """One head: d_similarity in place -> d of key times memory; adds to d_norm, fills d_key with its length's part."""
     zero = norm.dtype.type(0)
     length = np.sqrt(dot(key, key))
     d_length = zero
-    for n in range(norm.shape[0]):
+    for n in range(d_similarity.shape[0]):
         d = d_similarity[n] / (length * norm[n] + epsilon)
         d_similarity[n] = d
         d_length -= d * similarity[n] * norm[n]
         d_norm[n] -= d * similarity[n] * length
-    if length > zero:
-        add_scaled(d_key, key, d_length / length)
+    factor = d_length / length if length > zero else length
+    for m in range(key.shape[0]):
+        d_key[m] = factor * key[m]
+
+
+@jit
+def dots_backward(d_memory, d_keys, d_dots, d_norm, memory, keys, sums):
+    """The rest of equation 6, all heads: keys times memory (H,N), norms of memory -> adds to d_memory and d_keys."""
+    (width, locations), heads = memory.shape, keys.shape[0]
+    for i in range(heads * width):
+        store(sums, (i, 0), spread(memory.dtype.type(0)))
+    for n in range(0, locations, LANES):
+        of_norm = load(d_norm, (n,))
+        for m in range(width):
+            value = load(memory, (m, n))
+            grad = fma(value, of_norm, load(d_memory, (m, n)))
+            for h in range(heads):
+                d = load(d_dots, (h, n))
+                grad = fma(d, spread(keys[h, m]), grad)
+                i = h * width + m
+                store(sums, (i, 0), fma(d, value, load(sums, (i, 0))))
+            store(d_memory, (m, n), grad)
+    for h in range(heads):
+        for m in range(width):
+            d_keys[h, m] += total(load(sums, (h * width + m, 0)))
 
 
 @jit
@@ -427,25 +477,28 @@ def interpolate(ring, content, before, gate, reach):
 @jit
 def shift(shifted, ring, weights):
     """Equation 8: weight S//2 + 1 takes what lay one location before."""
-    last = weights.shape[0] - 1
-    fill(shifted, 0)
-    for s in range(weights.shape[0]):
-        weight, start = weights[s], last - s
-        for n in range(shifted.shape[0]):
-            shifted[n] += weight * ring[start + n]
+    last, zero = weights.shape[0] - 1, spread(ring.dtype.type(0))
+    for n in range(0, shifted.shape[0], LANES):
+        value = zero
+        for s in range(weights.shape[0]):
+            value = fma(spread(weights[s]), load(ring, (last - s + n,)), value)
+        store(shifted, (n,), value)
 
 
 @jit
-def shift_backward(d_gated, d_weights, d_ring, ring, weights, reach):
-    """d of the shifted row, as a ring, -> d of the row before, and of the weights."""
-    last = weights.shape[0] - 1
-    fill(d_gated, 0)
+def shift_backward(d_gated, d_weights, d_shifted, d_ring, ring, weights):
+    """d of the shifted row (0 in its padding), and the same as a ring -> d of the row before, and of the weights."""
+    last, zero = weights.shape[0] - 1, spread(ring.dtype.type(0))
+    for n in range(0, d_gated.shape[0], LANES):
+        value = zero
+        for s in range(weights.shape[0]):
+            value = fma(spread(weights[s]), load(d_ring, (s + n,)), value)
+        store(d_gated, (n,), value)
     for s in range(weights.shape[0]):
-        weight, start, total = weights[s], last - s, ring.dtype.type(0)
-        for n in range(d_gated.shape[0]):
-            d_gated[n] += weight * d_ring[s + n]
-            total += d_ring[reach + n] * ring[start + n]
-        d_weights[s] = total
+        value = zero
+        for n in range(0, d_gated.shape[0], LANES):
+            value = fma(load(d_shifted, (n,)), load(ring, (last - s + n,)), value)
+        d_weights[s] = total(value)
 
 
 @jit
@@ -457,130 +510,142 @@ def sharpen(weighting, shifted, gamma, tiny, logs):
 
 
 @jit
-def sharpen_backward(d_ring, grad, weighting, shifted, gamma, tiny, reach):
-    """d of the weighting -> d of the shifted row, into a ring, and d of gamma."""
+def sharpen_backward(d_shifted, grad, weighting, shifted, gamma, tiny):
+    """d of the weighting -> d of the shifted row; returns d of gamma."""
     zero = grad.dtype.type(0)
     mean, d_gamma = dot(grad, weighting), zero
     for n in range(grad.shape[0]):
         w = tiny if shifted[n] < tiny else shifted[n]
         d = weighting[n] * (grad[n] - mean)
         d_gamma += d * _log(w)
-        d_ring[reach + n] = zero if shifted[n] < tiny else d * gamma / w
-    close_ring(d_ring, grad.shape[0], reach)
+        d_shifted[n] = zero if shifted[n] < tiny else d * gamma / w
     return d_gamma
 
 
-# Reading and writing
+# Reading and writing. ``order`` has [erase M, add M] for each writer from ``first`` on; sums have room for packs.
 
 
 @jit
-def read(reads, memory, weighting):
-    """Equation 2: memory (M,N), one head's weighting (N,) -> its read vector (M,)."""
-    for m in range(memory.shape[0]):
-        reads[m] = dot(memory[m], weighting)
-
-
-@jit
-def read_backward(d_memory, d_weighting, d_reads, memory, weighting):
-    """Adds to both; d_reads (1,M), d_weighting (1,N)."""
-    multiply(d_weighting, d_reads, memory)
-    add(d_memory, weighting, d_reads[0])
-
-
-@jit
-def erase(new, old, weighting, vector):
-    """Equation 3, one head: old (M,N) -> new (M,N)."""
-    one = new.dtype.type(1)
-    for m in range(new.shape[0]):
-        for n in range(new.shape[1]):
-            new[m, n] = old[m, n] * (one - weighting[n] * vector[m])
-
-
-@jit
-def erase_backward(d_memory, d_weighting, d_vector, old, weighting, vector):
-    """d_memory in place: of the new memory -> of the old; adds to d_weighting, fills d_vector."""
-    one = old.dtype.type(1)
-    for m in range(old.shape[0]):
-        total = old.dtype.type(0)
-        for n in range(old.shape[1]):
-            grad = d_memory[m, n]
-            d = grad * old[m, n]
-            total -= d * weighting[n]
-            d_weighting[n] -= d * vector[m]
-            d_memory[m, n] = grad * (one - weighting[n] * vector[m])
-        d_vector[m] = total
-
-
-@jit
-def add(memory, weighting, vector):
-    """Equation 4, one head, in place."""
-    for m in range(memory.shape[0]):
-        for n in range(memory.shape[1]):
-            memory[m, n] += weighting[n] * vector[m]
-
-
-@jit
-def add_backward(d_weighting, d_vector, d_memory, weighting, vector):
-    """Adds to d_weighting (1,N), fills d_vector (1,M); vector (1,M)."""
-    multiply(d_weighting, vector, d_memory)
-    read(d_vector[0], d_memory, weighting)
-
-
-@jit
-def norms(norm, memory):
-    """The length of each row of memory, which is a column here: (M,N) -> (N,)."""
-    fill(norm, 0)
-    for m in range(memory.shape[0]):
-        for n in range(norm.shape[0]):
-            norm[n] += memory[m, n] * memory[m, n]
-    for n in range(norm.shape[0]):
+def write_and_read(new, norm, reads, old, weighting, order, first, sums):
+    """Equations 3, 4 and 2 in one walk through memory (M,N); also the norms of its rows, for the next step."""
+    (width, locations), zero = new.shape, spread(new.dtype.type(0))
+    writers = (order.shape[0] - first) // (2 * width)
+    readers = weighting.shape[0] - writers
+    for i in range(readers * width):
+        store(sums, (i, 0), zero)
+    for n in range(0, locations, LANES):
+        squares = zero
+        for m in range(width):
+            value = load(old, (m, n))
+            for h in range(writers):
+                erase = spread(-order[first + 2 * width * h + m])
+                value = fma(multiplied(value, load(weighting, (readers + h, n))), erase, value)
+            for h in range(writers):
+                add = spread(order[first + 2 * width * h + width + m])
+                value = fma(load(weighting, (readers + h, n)), add, value)
+            store(new, (m, n), value)
+            squares = fma(value, value, squares)
+            for r in range(readers):
+                i = r * width + m
+                store(sums, (i, 0), fma(value, load(weighting, (r, n)), load(sums, (i, 0))))
+        store(norm, (n,), squares)
+    for i in range(readers * width):
+        reads[i] = total(load(sums, (i, 0)))
+    for n in range(locations):
         norm[n] = np.sqrt(norm[n])
 
 
-# A head's step, and a step's whole
+@jit
+def write_and_read_backward(d_memory, d_weighting, d_order, d_reads, new, old, weighting, order, first, sums):
+    """d_memory in place: after the step -> before its write; adds to d_weighting, fills d of erase and add."""
+    (width, locations), zero = new.shape, spread(new.dtype.type(0))
+    writers = (order.shape[0] - first) // (2 * width)
+    readers = weighting.shape[0] - writers
+    multiply(d_weighting[:readers], d_reads.reshape(readers, width), new)
+    for i in range(2 * writers * width):
+        store(sums, (i, 0), zero)
+    for n in range(0, locations, LANES):
+        for m in range(width):
+            grad = load(d_memory, (m, n))
+            for r in range(readers):
+                grad = fma(spread(d_reads[r * width + m]), load(weighting, (r, n)), grad)
+            store(d_memory, (m, n), grad)
+        for h in range(writers):
+            w, d_w = load(weighting, (readers + h, n)), load(d_weighting, (readers + h, n))
+            for m in range(width):
+                i = 2 * width * h + width + m
+                grad = load(d_memory, (m, n))
+                d_w = fma(grad, spread(order[first + i]), d_w)
+                store(sums, (i, 0), fma(grad, w, load(sums, (i, 0))))
+            store(d_weighting, (readers + h, n), d_w)
+        for h in range(writers - 1, -1, -1):
+            w, d_w = load(weighting, (readers + h, n)), load(d_weighting, (readers + h, n))
+            for m in range(width):
+                i = 2 * width * h + m
+                value = load(old, (m, n))
+                for k in range(h):  # as the writers before this one left it
+                    erase = spread(-order[first + 2 * width * k + m])
+                    value = fma(multiplied(value, load(weighting, (readers + k, n))), erase, value)
+                grad, erase = load(d_memory, (m, n)), spread(-order[first + i])
+                d = multiplied(grad, value)
+                d_w = fma(d, erase, d_w)
+                store(sums, (i, 0), fma(d, w, load(sums, (i, 0))))
+                store(d_memory, (m, n), fma(multiplied(grad, w), erase, grad))
+            store(d_weighting, (readers + h, n), d_w)
+    for start in range(0, 2 * writers * width, 2 * width):
+        for i in range(start, start + width):
+            d_order[first + i] = -total(load(sums, (i, 0)))
+        for i in range(start + width, start + 2 * width):
+            d_order[first + i] = total(load(sums, (i, 0)))
+
+
+# A head's step, and a step's whole. ``place`` is a sequence's place in the arrays with N in them.
 
 
 @jit
-def address(record, before, after, b, order, shape, keys, ring):
+def address(record, before, after, place, order, shape, keys, ring):
     """Equations 5 to 9 for one sequence: from slot ``before`` of the record to slot ``after``."""
     heads, width = keys.shape
-    shifts = shape.shifts
+    shifts, locations = shape.shifts, shape.locations
     size, reach = width + shifts + 3, shifts // 2
     for h in range(heads):
-        keys[h] = order[h * size : h * size + width]
-    similarity = record.similarity[after, b]
-    cosine_similarity(similarity, keys, record.memory[before, b], record.norm[before, b], shape.epsilon)
+        copy(keys[h], order[h * size : h * size + width])
+    similarity, norm = record.similarity[after, place], record.norm[before, place]
+    cosine_similarity(similarity, keys, record.memory[before, place], norm, locations, shape.epsilon)
     for h in range(heads):
         o = order[h * size + width : (h + 1) * size]
-        content, shifted = record.content[after, b, h], record.shifted[after, b, h]
-        softmax(content, similarity[h], o[0])
-        interpolate(ring, content, record.weighting[before, b, h], o[1], reach)
+        content, shifted = record.content[after, place, h, :locations], record.shifted[after, place, h]
+        weighting = record.weighting[after, place, h]
+        softmax(content, similarity[h, :locations], o[0])
+        interpolate(ring, content, record.weighting[before, place, h], o[1], reach)
         shift(shifted, ring, o[2 : 2 + shifts])
-        sharpen(record.weighting[after, b, h], shifted, o[2 + shifts] + order.dtype.type(1), shape.tiny, ring)
+        sharpen(weighting[:locations], shifted[:locations], o[2 + shifts] + order.dtype.type(1), shape.tiny, ring)
+        fill(weighting[locations:], 0)
 
 
 @jit
-def address_backward(record, d, before, after, b, order, d_order, shape):
+def address_backward(record, d, before, after, place, order, d_order, shape, room):
     """From d of the weightings after the step to d of those before it, of memory, and of the heads' orders."""
-    heads, locations = record.weighting.shape[2:]
-    width, shifts = record.memory.shape[2], shape.shifts
+    heads, width, shifts, locations = shape.heads, shape.width, shape.shifts, shape.locations
     size, reach, one = width + shifts + 3, shifts // 2, order.dtype.type(1)
-    memory, d_memory, norm = record.memory[before, b], d.memory[b], record.norm[before, b]
-    ring, d_ring = np.empty(locations + 2 * reach, order.dtype), np.empty(locations + 2 * reach, order.dtype)
-    d_content, d_norm = np.empty((heads, locations), order.dtype), np.zeros(locations, order.dtype)
+    memory, norm = record.memory[before, place], record.norm[before, place, :locations]
+    fill(room.d_norm, 0)
     for h in range(heads):
         o, d_o = order[h * size : (h + 1) * size], d_order[h * size : (h + 1) * size]
         beta, gate, gamma = o[width], o[width + 1], o[width + 2 + shifts] + one
         move, d_move = o[width + 2 : width + 2 + shifts], d_o[width + 2 : width + 2 + shifts]
-        content, weighting_before = record.content[after, b, h], record.weighting[before, b, h]
-        similarity, shifted, grad = record.similarity[after, b, h], record.shifted[after, b, h], d.weighting[b, h]
-        interpolate(ring, content, weighting_before, gate, reach)
-        d_o[width + 2 + shifts] = sharpen_backward(
-            d_ring, grad, record.weighting[after, b, h], shifted, gamma, shape.tiny, reach
-        )
-        shift_backward(grad, d_move, d_ring, ring, move, reach)
+        content = record.content[after, place, h, :locations]
+        weighting_before = record.weighting[before, place, h, :locations]
+        weighting, shifted = record.weighting[after, place, h, :locations], record.shifted[after, place, h, :locations]
+        similarity, grad = record.similarity[after, place, h, :locations], d.weighting[place, h, :locations]
+        interpolate(room.ring, content, weighting_before, gate, reach)
+        d_gamma = sharpen_backward(room.d_shifted[:locations], grad, weighting, shifted, gamma, shape.tiny)
+        d_o[width + 2 + shifts] = d_gamma
+        copy(room.d_ring[reach:], room.d_shifted[:locations])
+        close_ring(room.d_ring, locations, reach)
+        shift_backward(d.weighting[place, h], d_move, room.d_shifted, room.d_ring, room.ring, move)
         d_o[width + 1] = dot(grad, content) - dot(grad, weighting_before)
-        d_similarity = d_content[h]
+        d_similarity = room.d_dots[h, :locations]
         for n in range(locations):
             d_similarity[n] = gate * grad[n]
             grad[n] *= one - gate
@@ -588,71 +653,62 @@ def address_backward(record, d, before, after, b, order, d_order, shape):
         d_o[width] = dot(d_similarity, similarity)
         for n in range(locations):
             d_similarity[n] *= beta
-        d_o[:width] = 0
-        cosine_similarity_backward(d_similarity, d_o[:width], d_norm, similarity, o[:width], norm, shape.epsilon)
+        d_norm = room.d_norm[:locations]
+        cosine_similarity_backward(d_similarity, room.d_keys[h], d_norm, similarity, o[:width], norm, shape.epsilon)
+        copy(room.keys[h], o[:width])
     for n in range(locations):
-        d_norm[n] = d_norm[n] / norm[n] if norm[n] > 0 else norm[n]
-    for m in range(width):
-        for n in range(locations):
-            d_memory[m, n] += memory[m, n] * d_norm[n]
+        room.d_norm[n] = room.d_norm[n] / norm[n] if norm[n] > 0 else norm[n]
+    dots_backward(d.memory[place], room.d_keys, room.d_dots, room.d_norm, memory, room.keys, room.sums)
     for h in range(heads):
-        for m in range(width):
-            d_order[h * size + m] += dot(d_content[h], memory[m])
-        add(d_memory, d_content[h], order[h * size : h * size + width])
+        copy(d_order[h * size :], room.d_keys[h])
+
+
+class Room(NamedTuple):
+    """Scratch for one step of one sequence."""
+
+    keys: np.ndarray  # (H,M)
+    d_keys: np.ndarray  # (H,M)
+    ring: np.ndarray  # (N+S,)
+    d_ring: np.ndarray  # (N+S,)
+    d_shifted: np.ndarray  # (N,)
+    d_dots: np.ndarray  # (H,N)
+    d_norm: np.ndarray  # (N,)
+    sums: np.ndarray  # (heads' numbers, LANES)
 
 
 @jit
-def write_and_read(record, before, after, b, order, reads, writers):
-    """Equations 3 and 4, then 2, for one sequence."""
-    old, memory, weighting = record.memory[before, b], record.memory[after, b], record.weighting[after, b]
-    width, readers = memory.shape[0], weighting.shape[0] - writers
-    first = order.shape[0] - writers * 2 * width
-    for h in range(writers):
-        start = first + 2 * width * h
-        erase(memory, old if h == 0 else memory, weighting[readers + h], order[start : start + width])
-    for h in range(writers):
-        start = first + 2 * width * h + width
-        add(memory, weighting[readers + h], order[start : start + width])
-    norms(record.norm[after, b], memory)
-    for r in range(readers):
-        read(reads[r * width : (r + 1) * width], memory, weighting[r])
+def make_room(record, shape):
+    """All zero."""
+    heads, width, locations, dtype = shape.heads, shape.width, record.memory.shape[3], record.memory.dtype
+    ring = locations + shape.shifts + LANES
+    return Room(
+        np.zeros((heads, width), dtype),
+        np.zeros((heads, width), dtype),
+        np.zeros(ring, dtype),
+        np.zeros(ring, dtype),
+        np.zeros(locations, dtype),
+        np.zeros((heads, locations), dtype),
+        np.zeros(locations, dtype),
+        np.zeros((2 * heads * width, LANES), dtype),
+    )
 
 
 @jit
-def write_and_read_backward(record, d, t, b, order, d_order, d_reads, writers, erased):
-    """d of memory in place: after the write -> before it. ``erased`` (W,M,N) has room for what each writer erases."""
-    old, memory, weighting = record.memory[t, b], record.memory[t + 1, b], record.weighting[t + 1, b]
-    d_memory, d_weighting = d.memory[b], d.weighting[b]
-    width, readers = memory.shape[0], weighting.shape[0] - writers
-    first = order.shape[0] - writers * 2 * width
-    for r in range(readers):
-        part = d_reads[r * width : (r + 1) * width].reshape(1, width)
-        read_backward(d_memory, d_weighting[r : r + 1], part, memory, weighting[r])
-    for h in range(writers):
-        start = first + 2 * width * h + width
-        vector, d_vector = order[start : start + width], d_order[start : start + width]
-        w, d_w = weighting[readers + h], d_weighting[readers + h : readers + h + 1]
-        add_backward(d_w, d_vector.reshape(1, width), d_memory, w, vector.reshape(1, width))
-        if h > 0:
-            start = first + 2 * width * (h - 1)
-            erase(erased[h], old if h == 1 else erased[h - 1], weighting[readers + h - 1], order[start : start + width])
-    for h in range(writers - 1, -1, -1):
-        start = first + 2 * width * h
-        vector, d_vector = order[start : start + width], d_order[start : start + width]
-        d_w = d_weighting[readers + h]
-        erase_backward(d_memory, d_w, d_vector, erased[h] if h else old, weighting[readers + h], vector)
-
-
-@jit
-def run(first, last, weights, record, shape):
-    """All steps, for the sequences from ``first`` to ``last`` of the batch."""
-    layers, steps, sees = record.seen.shape[0], record.gates.shape[1], record.seen.shape[3]
-    slots, _, width, locations = record.memory.shape
-    heads, units, dtype = record.weighting.shape[2], weights.heads.shape[1], record.gates.dtype
-    lstm = record.cell.shape[0] > 0
-    keys, ring = np.empty((heads, width), dtype), np.empty(locations + shape.shifts - 1, dtype)
+def run(first, last, place, weights, record, shape):
+    """All steps for the sequences from ``first`` to ``last`` of the batch, at ``place`` and after it."""
+    layers, steps, slots = record.seen.shape[0], record.gates.shape[1], record.memory.shape[0]
+    units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
+    lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
+    room, scratch = make_room(record, shape), np.empty(record.orders.shape[2], record.orders.dtype)
     for b in range(first, last):
-        norms(record.norm[0, b], record.memory[0, b])
+        p = place + b - first
+        memory, norm = record.memory[0, p], record.norm[0, p]
+        fill(norm, 0)
+        for m in range(shape.width):
+            for n in range(shape.locations):
+                norm[n] += memory[m, n] * memory[m, n]
+        for n in range(shape.locations):
+            norm[n] = np.sqrt(norm[n])
     for t in range(steps):
         before, after = t % slots, (t + 1) % slots
         for layer in range(layers):
@@ -663,65 +719,69 @@ def run(first, last, weights, record, shape):
                 gates, hidden = record.gates[layer, t, b], record.features[t, b, :units]
                 if lstm:
                     lstm_cell(gates, hidden, record.cell[layer, t + 1, b], record.cell[layer, t, b])
-                    copy(record.seen[layer, t + 1, b, sees - units :], hidden)
+                    copy(record.seen[layer, t + 1, b, own:], hidden)
                 else:
                     tanh(gates)
-                    copy(hidden, gates)
+                    copy(hidden, gates[:units])
                 if layer + 1 < layers:
                     copy(record.seen[layer + 1, t, b, shape.inputs :], hidden)
         for b in range(first, last):
             copy(record.orders[t, b], weights.heads_bias)
         multiply(record.orders[t, first:last], record.features[t, first:last], weights.heads_t)
         for b in range(first, last):
-            order, features = record.orders[t, b], record.features[t, b]
-            squash(order, heads, width, shape.shifts, shape.most)
-            address(record, before, after, b, order, shape, keys, ring)
-            write_and_read(record, before, after, b, order, features[units:], shape.writers)
-            copy(record.seen[0, t + 1, b, shape.inputs :], features[units:])
+            p, order, features = place + b - first, record.orders[t, b], record.features[t, b]
+            squash(order, shape, scratch)
+            address(record, before, after, p, order, shape, room.keys, room.ring)
+            old, new, norm = record.memory[before, p], record.memory[after, p], record.norm[after, p]
+            reads, weighting = features[units:], record.weighting[after, p]
+            write_and_read(new, norm, reads, old, weighting, order[: shape.orders], writes, room.sums)
+            copy(record.seen[0, t + 1, b, shape.inputs :], reads)
             for y in range(weights.output.shape[0]):
-                record.logits[t, b, y] = weights.output_bias[y] + dot(weights.output[y], features)
+                record.logits[t, b, y] = weights.output_bias[y] + dot(features, weights.output[y])
 
 
 @jit
-def run_backward(first, last, weights, record, d, shape):
+def run_backward(first, last, place, weights, record, d, shape):
     """All steps from the last to the first."""
-    layers, steps, sees = record.seen.shape[0], record.gates.shape[1], record.seen.shape[3]
-    heads, width = record.weighting.shape[2], record.memory.shape[2]
-    units, dtype = weights.heads.shape[1], record.gates.dtype
-    lstm = record.cell.shape[0] > 0
-    erased = np.empty((shape.writers, *record.memory.shape[2:]), dtype)
-    d_features, squashed = np.empty(record.features.shape[1:], dtype), np.empty(units, dtype)
-    d_hidden = np.empty((record.features.shape[1], units), dtype)
+    layers, steps, dtype = record.seen.shape[0], record.gates.shape[1], record.gates.dtype
+    units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
+    lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
+    room, squashed = make_room(record, shape), np.empty(units, dtype)
+    d_features = np.empty((last - first, weights.output.shape[1]), dtype)
+    d_hidden = np.empty((last - first, weights.heads.shape[1]), dtype)
     for t in range(steps - 1, -1, -1):
+        for i in range(last - first):
+            fill(d_features[i], 0)
+        multiply(d_features, d.logits[t, first:last], weights.output)
         for b in range(first, last):
-            fill(d_features[b], 0)
-        multiply(d_features[first:last], d.logits[t, first:last], weights.output)
-        for b in range(first, last):
-            order, d_order = record.orders[t, b], d.orders[t, b]
-            d_reads = d_features[b, units:]
-            for i in range(d_reads.shape[0]):
-                d_reads[i] += d.seen[0, b, shape.inputs + i]
-            copy(d_hidden[b], d_features[b, :units])
-            write_and_read_backward(record, d, t, b, order, d_order, d_reads, shape.writers, erased)
-            address_backward(record, d, t, t + 1, b, order, d_order, shape)
-            squash_backward(d_order, order, heads, width, shape.shifts, shape.most)
-        multiply(d_hidden[first:last], d.orders[t, first:last], weights.heads)
+            i, p = b - first, place + b - first
+            order, d_order, d_reads = record.orders[t, b], d.orders[t, b], d_features[i, units : units + shape.reads]
+            add_scaled(d_reads, d.seen[0, b, shape.inputs :], dtype.type(1))
+            copy(d_hidden[i], d_features[i, :units])
+            new, old, weighting = record.memory[t + 1, p], record.memory[t, p], record.weighting[t + 1, p]
+            memory = d.memory[p]
+            write_and_read_backward(
+                memory, d.weighting[p], d_order, d_reads, new, old, weighting, order[: shape.orders], writes, room.sums
+            )
+            address_backward(record, d, t, t + 1, p, order, d_order, shape, room)
+            squash_backward(d_order, order, shape)
+        multiply(d_hidden, d.orders[t, first:last], weights.heads)
         for layer in range(layers - 1, -1, -1):
             for b in range(first, last):
                 grad, seen, gates = d.gates[layer, t, b], d.seen[layer, b], record.gates[layer, t, b]
+                hidden = d_hidden[b - first, :units]
                 if lstm:
                     cell, before = record.cell[layer, t + 1, b], record.cell[layer, t, b]
-                    for c in range(units):
-                        d_hidden[b, c] += seen[sees - units + c]
-                    lstm_cell_backward(grad, d_hidden[b], d.cell[layer, b], gates, cell, before, squashed)
+                    add_scaled(hidden, seen[own : own + units], dtype.type(1))
+                    lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, squashed)
                 else:
-                    copy(grad, d_hidden[b])
-                    tanh_backward(grad, gates)
+                    copy(grad, hidden)
+                    tanh_backward(grad[:units], gates)
                 fill(seen, 0)
             multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
             for b in range(first, last):
                 if layer > 0:
-                    copy(d_hidden[b], d.seen[layer, b, shape.inputs : shape.inputs + units])
+                    copy(d_hidden[b - first], d.seen[layer, b, shape.inputs : shape.inputs + units])
                 else:
                     copy(d.inputs[t, b], d.seen[0, b, : shape.inputs])
 
@@ -742,7 +802,7 @@ def losses(first, last, record, d, targets, mask, weight, huber, sums):
                 x, z, m = logits[y], target[y], mask[t, b]
                 e = _exp(-abs(x))
                 p = (one if x >= zero else e) / (one + e)
-                nats = max(x, zero) - x * z + dtype(math.log1p(e))
+                nats = max(x, zero) - x * z + _log(one + e)
                 off = p - z
                 if huber:
                     grad[y] = m * weight[0] * off * p * (one - p)
@@ -755,11 +815,25 @@ def losses(first, last, record, d, targets, mask, weight, huber, sums):
 
 
 @jit
-def learn(first, last, weights, record, d, shape, targets, mask, weight, huber, sums):
-    """Forward, loss and backward of a batch's sequences."""
-    run(first, last, weights, record, shape)
-    losses(first, last, record, d, targets, mask, weight, huber, sums)
-    run_backward(first, last, weights, record, d, shape)
+def learn(first, last, place, weights, record, d, shape, weighting, memory, targets, mask, weight, huber, sums):
+    """Forward, loss and backward of a batch's sequences, TOGETHER at a time, so that their steps stay in the caches."""
+    locations = shape.locations
+    for b in range(first, last, TOGETHER):
+        end = min(b + TOGETHER, last)
+        for i in range(end - b):
+            for h in range(shape.heads):
+                copy(record.weighting[0, place + i, h], weighting[b + i, h])
+                fill(record.weighting[0, place + i, h, locations:], 0)
+                fill(d.weighting[place + i, h], 0)
+            for m in range(shape.width):
+                row = record.memory[0, place + i, m]
+                for n in range(locations):
+                    row[n] = memory[b + i, n, m]
+                fill(row[locations:], 0)
+                fill(d.memory[place + i, m], 0)
+        run(b, end, place, weights, record, shape)
+        losses(b, end, record, d, targets, mask, weight, huber, sums)
+        run_backward(b, end, place, weights, record, d, shape)
 
 
 # Optimisers, over all parameters in one row
@@ -846,13 +920,13 @@ def _helpers() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the executor, but not its threads
 
 
-def _shared(threads: int, kernel: Any, batch: int, *arguments: Any) -> None:
-    """Run a kernel over all sequences, shared among torch's number of threads; each sequence as if it were alone."""
+def _shared(threads: int, places: int, kernel: Any, batch: int, *arguments: Any) -> None:
+    """Run a kernel over all sequences, shared among threads, each with so many places in the arrays with N in them."""
     threads = min(threads, batch)
     bounds = [batch * i // threads for i in range(threads + 1)]
-    parts = zip(bounds[1:], bounds[2:], strict=False)
-    others = [_helpers().submit(_flushed, kernel, first, last, *arguments) for first, last in parts]
-    _flushed(kernel, 0, bounds[1], *arguments)
+    parts = [(bounds[i], bounds[i + 1], places * i if places else bounds[i]) for i in range(threads)]
+    others = [_helpers().submit(_flushed, kernel, *part, *arguments) for part in parts[1:]]
+    _flushed(kernel, *parts[0], *arguments)
     for other in others:
         other.result()
 
@@ -901,73 +975,77 @@ class Sizes(NamedTuple):
     def weights(self) -> dict[str, tuple[int, ...]]:
         """The shapes of Weights."""
         features = self.C + self.R * self.M
-        shapes = [(self.L, self.G, self.K), (self.L, self.K, self.G), (self.L, self.G)]
-        shapes += [(self.O, self.C), (self.C, self.O), (self.O,), (self.Y, features), (self.Y,)]
+        shapes = [(self.L, self.G, padded(self.K)), (self.L, self.K, padded(self.G)), (self.L, self.G)]
+        shapes += [(self.O, padded(self.C)), (self.C, padded(self.O)), (self.O,), (self.Y, padded(features)), (self.Y,)]
         return dict(zip(Weights._fields, shapes, strict=True))
 
-    def record(self, steps: int, batch: int, locations: int, keep: bool) -> dict[str, tuple[int, ...]]:
-        """The shapes of a Record."""
-        slots, layers, features = steps + 1 if keep else 2, self.L, self.C + self.R * self.M
-        shapes = [(layers, steps + 1, batch, self.K), (layers, steps, batch, self.G)]
-        shapes += [(layers if self.lstm else 0, steps + 1, batch, self.C), (steps, batch, features)]
-        shapes += [(steps, batch, self.Y), (steps, batch, self.O), (slots, batch, locations)]
-        shapes += [(slots, batch, self.R + self.W, locations)] * 4 + [(slots, batch, self.M, locations)]
+    def record(self, steps: int, batch: int, locations: int, slots: int, places: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of a Record: ``slots`` and ``places`` of what has N in it."""
+        layers, heads, n = self.L, self.R + self.W, padded(locations)
+        shapes = [(layers, steps + 1, batch, self.K), (layers, steps, batch, padded(self.G))]
+        shapes += [(layers if self.lstm else 0, steps + 1, batch, self.C), (steps, batch, self.C + self.R * self.M)]
+        shapes += [(steps, batch, self.Y), (steps, batch, padded(self.O)), (slots, places, n)]
+        shapes += [(slots, places, heads, n)] * 4 + [(slots, places, self.M, n)]
         return dict(zip(Record._fields, shapes, strict=True))
 
-    def gradients(self, steps: int, batch: int, locations: int) -> dict[str, tuple[int, ...]]:
+    def gradients(self, steps: int, batch: int, locations: int, places: int) -> dict[str, tuple[int, ...]]:
         """The shapes of Gradients."""
-        shapes = [(steps, batch, self.Y), (self.L, batch, self.K), (self.L if self.lstm else 0, batch, self.C)]
-        shapes += [(batch, self.R + self.W, locations), (batch, self.M, locations), (steps, batch, self.X)]
-        shapes += [(self.L, steps, batch, self.G), (steps, batch, self.O)]
+        n = padded(locations)
+        shapes = [(steps, batch, self.Y), (self.L, batch, padded(self.K)), (self.L if self.lstm else 0, batch, self.C)]
+        shapes += [(places, self.R + self.W, n), (places, self.M, n), (steps, batch, self.X)]
+        shapes += [(self.L, steps, batch, padded(self.G)), (steps, batch, padded(self.O))]
         return dict(zip(Gradients._fields, shapes, strict=True))
 
-    def shape(self, dtype: torch.dtype) -> Shape:
-        """Constants as numbers of the type computed with."""
+    def shape(self, locations: int, dtype: torch.dtype) -> Shape:
+        """For the kernels; constants as numbers of the type computed with."""
         number = np.float32 if dtype == torch.float32 else np.float64
         constants = (addressing.SIMILARITY_EPSILON, torch.finfo(dtype).tiny, heads.LARGEST_STRENGTH)
-        return Shape(self.W, self.S, self.X, *map(number, constants))
+        sizes = (locations, self.M, self.R + self.W, self.S, self.X, self.C, self.K, self.R * self.M, self.O)
+        return Shape(*sizes, *map(number, constants))
 
     def fill_weights(self, weights: Weights, parameters: list[Tensor]) -> None:
         """From a model's parameters (heads' and output's weight and bias, then each layer's) to ``weights``."""
-        heads_weight, heads_bias, output, output_bias, *layers = (parameter.detach() for parameter in parameters)
+        heads_weight, heads_bias, output, output_bias, *layers = (p.detach().numpy() for p in parameters)
         if self.L > 1:
             weights.layers[:] = 0
         for i in range(self.L):
             if self.lstm:
                 from_below, own, bias, bias_too = layers[4 * i : 4 * i + 4]
-                weights.layers[i, :, -self.C :] = own.numpy()
-                weights.bias[i] = (bias + bias_too).numpy()
+                weights.layers[i, :, self.K - self.C : self.K] = own
+                np.add(bias, bias_too, out=weights.bias[i])
             else:
-                from_below, bias = layers[2 * i : 2 * i + 2]
-                weights.bias[i] = bias.numpy()
+                from_below, weights.bias[i] = layers[2 * i : 2 * i + 2]
             start = self.X if i else 0
-            weights.layers[i, :, start : start + from_below.shape[1]] = from_below.numpy()
-        weights.layers_t[:] = weights.layers.transpose(0, 2, 1)
-        weights.heads[:] = heads_weight.numpy()
-        weights.heads_t[:] = weights.heads.T
-        weights.heads_bias[:], weights.output[:], weights.output_bias[:] = heads_bias, output, output_bias
+            weights.layers[i, :, start : start + from_below.shape[1]] = from_below
+        weights.layers_t[:, :, : self.G] = weights.layers[:, :, : self.K].transpose(0, 2, 1)
+        weights.heads[:, : self.C] = heads_weight
+        weights.heads_t[:, : self.O] = heads_weight.T
+        weights.output[:, : output.shape[1]] = output
+        weights.heads_bias[:], weights.output_bias[:] = heads_bias, output_bias
+        padding = (weights.layers, self.K), (weights.layers_t, self.G), (weights.heads, self.C), (weights.heads_t, self.O)
+        for array, end in (*padding, (weights.output, output.shape[1])):
+            array[..., end:] = 0
 
-    def fill_start(self, record: Record, inputs: Tensor, state: list[Tensor]) -> None:
-        """The inputs, and the state before the first step, into a record."""
-        hidden, cell, reads, weighting, memory = (value.detach().numpy() for value in state)
+    def fill_start(self, record: Record, inputs: Tensor, hidden: Tensor, cell: Tensor, reads: Tensor) -> None:
+        """The inputs, and the state before the first step but for weighting and memory, into a record."""
         if self.L > 1:
             record.seen[:] = 0
         record.seen[0, :-1, :, : self.X] = inputs.detach().numpy()
-        record.seen[0, 0, :, self.X : self.X + self.R * self.M] = reads.reshape(len(reads), -1)
+        record.seen[0, 0, :, self.X : self.X + self.R * self.M] = reads.detach().flatten(1).numpy()
         if self.lstm:
-            record.seen[:, 0, :, -self.C :], record.cell[:, 0] = hidden, cell
-        record.weighting[0] = weighting
-        record.memory[0] = memory.transpose(0, 2, 1)
+            record.seen[:, 0, :, self.K - self.C :] = hidden.detach().numpy()
+            record.cell[:, 0] = cell.detach().numpy()
 
-    def of_state(self, d: Gradients) -> tuple[np.ndarray, ...]:
+    def of_state(self, d: Gradients, locations: int) -> tuple[np.ndarray, ...]:
         """d of hidden, cell, reads, weighting and memory, as views into what is carried."""
         d_reads = d.seen[0, :, self.X : self.X + self.R * self.M].reshape(-1, self.R, self.M)
-        d_hidden = d.seen[:, :, self.K - self.C :] if self.lstm else d.seen[:, :, :0]
-        return d_hidden, d.cell, d_reads, d.weighting, d.memory.transpose(0, 2, 1)
+        d_hidden = d.seen[:, :, self.K - self.C : self.K] if self.lstm else d.seen[:, :, :0]
+        return d_hidden, d.cell, d_reads, d.weighting[:, :, :locations], d.memory[:, :, :locations].transpose(0, 2, 1)
 
     def weight_gradients(self, record: Record, d: Gradients, out: list[Tensor]) -> None:
         """One product each over all steps of all sequences, in the order of ``fill_weights``."""
-        orders, logits = torch.from_numpy(d.orders).flatten(0, 1), torch.from_numpy(d.logits).flatten(0, 1)
+        orders = torch.from_numpy(d.orders).flatten(0, 1)[:, : self.O]
+        logits = torch.from_numpy(d.logits).flatten(0, 1)
         features = torch.from_numpy(record.features).flatten(0, 1)
         torch.mm(orders.t(), features[:, : self.C], out=out[0])
         torch.sum(orders, 0, out=out[1])
@@ -976,7 +1054,8 @@ class Sizes(NamedTuple):
         each = 4 if self.lstm else 2
         for i in range(self.L):
             from_below, *others = out[4 + each * i : 4 + each * (i + 1)]
-            gates, seen = torch.from_numpy(d.gates[i]).flatten(0, 1), torch.from_numpy(record.seen[i, :-1]).flatten(0, 1)
+            gates = torch.from_numpy(d.gates[i]).flatten(0, 1)[:, : self.G]
+            seen = torch.from_numpy(record.seen[i, :-1]).flatten(0, 1)
             start = self.X if i else 0
             torch.mm(gates.t(), seen[:, start : start + from_below.shape[1]], out=from_below)
             if self.lstm:
@@ -991,20 +1070,24 @@ class Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, keep: bool, sizes: Sizes, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``tensors``: hidden, cell, reads, weighting, memory, then parameters in the order of ``fill_weights``."""
-        (steps, batch, _), locations = inputs.shape, tensors[3].shape[2]
+        hidden, cell, reads, weighting, memory = tensors[:5]
+        (steps, batch, _), locations = inputs.shape, memory.shape[1]
         of_weights = Lease(inputs.dtype, sizes.weights())
-        of_record = Lease(inputs.dtype, sizes.record(steps, batch, locations, keep))
+        of_record = Lease(inputs.dtype, sizes.record(steps, batch, locations, steps + 1 if keep else 2, batch))
         weights, record = Weights(**of_weights.arrays), Record(**of_record.arrays)
         sizes.fill_weights(weights, list(tensors[5:]))
-        sizes.fill_start(record, inputs, list(tensors[:5]))
-        _shared(torch.get_num_threads(), run, batch, weights, record, sizes.shape(inputs.dtype))
+        sizes.fill_start(record, inputs, hidden, cell, reads)
+        record.weighting[0, :, :, :locations] = weighting.detach().numpy()
+        record.memory[0, :, :, :locations] = memory.detach().numpy().transpose(0, 2, 1)
+        record.weighting[0, :, :, locations:], record.memory[0, :, :, locations:] = 0, 0
+        _shared(torch.get_num_threads(), 0, run, batch, weights, record, sizes.shape(locations, inputs.dtype))
         end = steps % len(record.memory)
         after = [
             record.seen[:, -1, :, sizes.K - sizes.C :] if sizes.lstm else record.seen[:, -1, :, :0],
             record.cell[:, -1],
             record.features[-1, :, sizes.C :].reshape(batch, sizes.R, sizes.M),
-            record.weighting[end],
-            record.memory[end],
+            record.weighting[end, :, :, :locations],
+            record.memory[end, :, :, :locations],
         ]
         logits, *others, memory = (torch.from_numpy(value.copy()) for value in (record.logits, *after))
         if keep:
@@ -1019,16 +1102,17 @@ class Sequence(torch.autograd.Function):
         """d of all tensors that went into ``forward``."""
         inputs, *tensors = ctx.saved_tensors
         sizes, record, weights = ctx.sizes, ctx.record, ctx.weights
-        steps, batch, _ = inputs.shape
-        lease = Lease(inputs.dtype, sizes.gradients(steps, batch, record.memory.shape[3]))
+        (steps, batch, _), locations = inputs.shape, tensors[4].shape[1]
+        lease = Lease(inputs.dtype, sizes.gradients(steps, batch, locations, batch))
         d = Gradients(**lease.arrays)
         for array in d[:5]:
             array[:] = 0
-        for given, array in zip((d_logits, *d_after), (d.logits, *sizes.of_state(d)), strict=True):
+        for given, array in zip((d_logits, *d_after), (d.logits, *sizes.of_state(d, locations)), strict=True):
             if given is not None:
                 array[:] = given.numpy()
-        _shared(torch.get_num_threads(), run_backward, batch, weights, record, d, sizes.shape(inputs.dtype))
-        asked = zip((d.inputs, *sizes.of_state(d)), ctx.needs_input_grad[2:8], strict=True)
+        shape = sizes.shape(locations, inputs.dtype)
+        _shared(torch.get_num_threads(), 0, run_backward, batch, weights, record, d, shape)
+        asked = zip((d.inputs, *sizes.of_state(d, locations)), ctx.needs_input_grad[2:8], strict=True)
         d_state = [torch.from_numpy(value.copy()) if needed else None for value, needed in asked]
         grads = [torch.empty_like(parameter) for parameter in tensors[5:]]
         sizes.weight_gradients(record, d, grads)
@@ -1113,7 +1197,6 @@ class Step:
                 optimizer.state[parameter]["step"] = count
         self.weights_lease = Lease(self.theta.dtype, self.sizes.weights())
         self.weights = Weights(**self.weights_lease.arrays)
-        self.shape = self.sizes.shape(self.theta.dtype)
         self.number = np.float32 if self.theta.dtype == torch.float32 else np.float64
         self.clip_at = self.number(clip_at)
 
@@ -1130,19 +1213,24 @@ class Step:
         (steps, batch, _), sizes, number = inputs.shape, self.sizes, self.number
         state = self.model.initial_state(batch)
         locations = state.memory.shape[1]
-        lease = Lease(inputs.dtype, sizes.record(steps, batch, locations, True) | {"sums": (batch, 3)})
-        d_lease = Lease(inputs.dtype, sizes.gradients(steps, batch, locations))
+        places = min(threads, batch) * TOGETHER
+        lease = Lease(inputs.dtype, sizes.record(steps, batch, locations, steps + 1, places) | {"sums": (batch, 3)})
+        d_lease = Lease(inputs.dtype, sizes.gradients(steps, batch, locations, places))
         sums = lease.arrays.pop("sums")
         record, d = Record(**lease.arrays), Gradients(**d_lease.arrays)
         sizes.fill_weights(self.weights, self.parameters)
-        sizes.fill_start(record, inputs, flat_state(state))
-        for carried in d[1:5]:
-            carried[:] = 0
+        hidden, cell, reads, weighting, memory = flat_state(state)
+        sizes.fill_start(record, inputs, hidden, cell, reads)
+        d.seen[:], d.cell[:] = 0, 0
+        start = weighting.numpy(), memory.numpy()
         bits = float(mask.sum()) * sizes.Y
         weight = np.array([1 / bits], number)
-        _shared(threads, learn, batch, self.weights, record, d, self.shape, targets.numpy(), mask.numpy(), weight, self.huber, sums)
+        shape, wanted = sizes.shape(locations, inputs.dtype), (targets.numpy(), mask.numpy())
+        _shared(
+            threads, TOGETHER, learn, batch, self.weights, record, d, shape, *start, *wanted, weight, self.huber, sums
+        )
         sizes.weight_gradients(record, d, self.grads[: len(self.parameters)])
-        d_hidden, d_cell, d_reads, _, _ = sizes.of_state(d)
+        d_hidden, d_cell, d_reads, _, _ = sizes.of_state(d, locations)
         for grad, of in zip(self.grads[len(self.parameters) :], (d_reads, d_hidden, d_cell), strict=False):
             grad.numpy()[:] = of.sum(axis=0 if of is d_reads else 1, keepdims=True)
         norm = float(clip(self.grad.numpy(), self.clip_norm, self.clip_at))

@@ -10,6 +10,7 @@ heads' projection. Memory lies here as (M,N), locations innermost, so that every
 neighbouring numbers. In the comments d is "the loss's gradient with respect to".
 """
 
+import itertools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,16 @@ def copy(out, row):
     """The beginning of out = row."""
     for n in range(row.shape[0]):
         out[n] = row[n]
+
+
+@jit
+def transpose(out, matrix):
+    """The part that both have room for; in strips, so that what is read stays in the cache."""
+    rows, columns = matrix.shape[0], out.shape[0]
+    for start in range(0, rows, 16):
+        for c in range(columns):
+            for r in range(start, min(start + 16, rows)):
+                out[c, r] = matrix[r, c]
 
 
 @jit
@@ -878,8 +889,24 @@ def graves_rmsprop(theta, grad, square, mean, delta, rate, decay, momentum, epsi
 # For torch
 
 
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _ends(dtype: torch.dtype, shapes: Shapes) -> list[int]:
+    """Where each array ends when they lie one behind the other, each beginning at a whole cache line."""
+    line = 64 // dtype.itemsize
+    return list(itertools.accumulate(-(-math.prod(shape) // line) * line for shape in shapes.values()))
+
+
+def _cut(buffer: Tensor, shapes: Shapes) -> dict[str, np.ndarray]:
+    """A buffer as arrays of these shapes."""
+    flat, starts = buffer.numpy(), [0, *_ends(buffer.dtype, shapes)]
+    parts = zip(shapes.items(), starts, strict=False)
+    return {name: flat[start : start + math.prod(shape)].reshape(shape) for (name, shape), start in parts}
+
+
 class Lease:
-    """A buffer cut into arrays; when nobody refers to it any longer, the next one may have the same memory.
+    """Arrays whose memory, once nobody refers to the lease any longer, goes to the next one.
 
     Pages that the system has to hand out anew cost more time than filling them. A second forward before the first
     one's backward gets memory of its own.
@@ -888,21 +915,11 @@ class Lease:
     KEPT, LARGEST = 4, 2**28  # buffers kept for the next ones, and bytes of the largest to keep
     free: ClassVar[list[Tensor]] = []
 
-    def __init__(self, dtype: torch.dtype, shapes: dict[str, tuple[int, ...]]) -> None:
-        align = 64 // dtype.itemsize
-        ends = np.cumsum([-(-math.prod(shape) // align) * align for shape in shapes.values()])
-        found = None
-        for i, buffer in enumerate(self.free):
-            if buffer.dtype == dtype and ends[-1] <= len(buffer):
-                found = self.free.pop(i)
-                break
-        self.buffer = torch.empty(int(ends[-1]), dtype=dtype) if found is None else found
-        parts = zip(shapes.items(), ends.tolist(), strict=True)
-        self.arrays = {}
-        start, flat = 0, self.buffer.numpy()
-        for (name, shape), end in parts:
-            self.arrays[name] = flat[start : start + math.prod(shape)].reshape(shape)
-            start = end
+    def __init__(self, dtype: torch.dtype, shapes: Shapes) -> None:
+        size = _ends(dtype, shapes)[-1]
+        fitting = [i for i, buffer in enumerate(self.free) if buffer.dtype == dtype and len(buffer) >= size]
+        self.buffer = self.free.pop(fitting[0]) if fitting else torch.empty(size, dtype=dtype)
+        self.arrays = _cut(self.buffer, shapes)
 
     def __del__(self) -> None:
         if self.buffer.nbytes <= self.LARGEST:
@@ -1017,9 +1034,9 @@ class Sizes(NamedTuple):
                 from_below, weights.bias[i] = layers[2 * i : 2 * i + 2]
             start = self.X if i else 0
             weights.layers[i, :, start : start + from_below.shape[1]] = from_below
-        weights.layers_t[:, :, : self.G] = weights.layers[:, :, : self.K].transpose(0, 2, 1)
+            transpose(weights.layers_t[i], weights.layers[i])
         weights.heads[:, : self.C] = heads_weight
-        weights.heads_t[:, : self.O] = heads_weight.T
+        transpose(weights.heads_t, weights.heads)
         weights.output[:, : output.shape[1]] = output
         weights.heads_bias[:], weights.output_bias[:] = heads_bias, output_bias
         padding = (weights.layers, self.K), (weights.layers_t, self.G), (weights.heads, self.C), (weights.heads_t, self.O)
@@ -1042,26 +1059,35 @@ class Sizes(NamedTuple):
         d_hidden = d.seen[:, :, self.K - self.C : self.K] if self.lstm else d.seen[:, :, :0]
         return d_hidden, d.cell, d_reads, d.weighting[:, :, :locations], d.memory[:, :, :locations].transpose(0, 2, 1)
 
-    def weight_gradients(self, record: Record, d: Gradients, out: list[Tensor]) -> None:
-        """One product each over all steps of all sequences, in the order of ``fill_weights``."""
+    def weight_gradients(self, record: Record, d: Gradients, out: list[Tensor]) -> list[tuple[Tensor, ...]]:
+        """One product each over all steps of all sequences, in the order of ``fill_weights``.
+
+        As arguments for :func:`multiply_all`: (left, right, result), or (right, result) where the left is 1.
+        """
         orders = torch.from_numpy(d.orders).flatten(0, 1)[:, : self.O]
-        logits = torch.from_numpy(d.logits).flatten(0, 1)
-        features = torch.from_numpy(record.features).flatten(0, 1)
-        torch.mm(orders.t(), features[:, : self.C], out=out[0])
-        torch.sum(orders, 0, out=out[1])
-        torch.mm(logits.t(), features, out=out[2])
-        torch.sum(logits, 0, out=out[3])
+        logits, features = torch.from_numpy(d.logits).flatten(0, 1), torch.from_numpy(record.features).flatten(0, 1)
+        products: list[tuple[Tensor, ...]] = [(orders.t(), features[:, : self.C], out[0]), (orders, out[1])]
+        products += [(logits.t(), features, out[2]), (logits, out[3])]
         each = 4 if self.lstm else 2
         for i in range(self.L):
-            from_below, *others = out[4 + each * i : 4 + each * (i + 1)]
+            from_below, *own, bias = out[4 + each * i : 4 + each * (i + 1)]
             gates = torch.from_numpy(d.gates[i]).flatten(0, 1)[:, : self.G]
             seen = torch.from_numpy(record.seen[i, :-1]).flatten(0, 1)
             start = self.X if i else 0
-            torch.mm(gates.t(), seen[:, start : start + from_below.shape[1]], out=from_below)
+            products.append((gates.t(), seen[:, start : start + from_below.shape[1]], from_below))
             if self.lstm:
-                torch.mm(gates.t(), seen[:, -self.C :], out=others[0])
-            for bias in others[-1:] if not self.lstm else others[1:]:
-                torch.sum(gates, 0, out=bias)
+                products += [(gates.t(), seen[:, -self.C :], own[0]), (gates, own[1])]
+            products.append((gates, bias))
+        return products
+
+
+def multiply_all(products: list[tuple[Tensor, ...]]) -> None:
+    """What :meth:`Sizes.weight_gradients` lists."""
+    for *left, right, out in products:
+        if left:
+            torch.mm(left[0], right, out=out)
+        else:
+            torch.sum(right, 0, out=out)
 
 
 class Sequence(torch.autograd.Function):
@@ -1115,7 +1141,7 @@ class Sequence(torch.autograd.Function):
         asked = zip((d.inputs, *sizes.of_state(d, locations)), ctx.needs_input_grad[2:8], strict=True)
         d_state = [torch.from_numpy(value.copy()) if needed else None for value, needed in asked]
         grads = [torch.empty_like(parameter) for parameter in tensors[5:]]
-        sizes.weight_gradients(record, d, grads)
+        multiply_all(sizes.weight_gradients(record, d, grads))
         return None, None, *d_state, *grads
 
 
@@ -1164,6 +1190,33 @@ class Costs(NamedTuple):
     norm: float
 
 
+class Plan:
+    """What a step over batches of one shape needs besides weights: the same memory, cut to measure."""
+
+    def __init__(self, step: "Step", steps: int, batch: int, threads: int) -> None:
+        sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch)
+        hidden, cell, reads, weighting, memory = flat_state(state)
+        locations, places = memory.shape[1], min(threads, batch) * TOGETHER
+        shapes = sizes.record(steps, batch, locations, steps + 1, places)
+        shapes |= {f"d.{name}": shape for name, shape in sizes.gradients(steps, batch, locations, places).items()}
+        shapes |= {"sums": (batch, 3)}
+        size = _ends(dtype, shapes)[-1]
+        if size > len(step.buffer):
+            step.buffer = torch.empty(size, dtype=dtype)
+            step.plans.clear()
+        arrays = _cut(step.buffer, shapes)
+        self.record = Record(*(arrays[name] for name in Record._fields))
+        self.d = Gradients(*(arrays[f"d.{name}"] for name in Gradients._fields))
+        self.sums, self.weight = arrays["sums"], np.zeros(1, step.number)
+        self.shape = sizes.shape(locations, dtype)
+        self.start = weighting.numpy(), memory.numpy()
+        self.learned = hidden, cell, reads  # expanded from the parameters themselves, so always up to date
+        self.products = sizes.weight_gradients(self.record, self.d, step.grads)
+        d_hidden, d_cell, d_reads, _, _ = sizes.of_state(self.d, locations)
+        grads = [grad.numpy() for grad in step.grads[len(step.parameters) :]]
+        self.start_gradients = list(zip(grads, (d_reads, d_hidden, d_cell), (0, 1, 1), strict=False))
+
+
 class Step:
     """A whole training step compiled: forward, loss, backward, clipping, optimiser; for small batches above all.
 
@@ -1171,14 +1224,16 @@ class Step:
     become views into one row each.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float):
-        self.model, self.sizes, self.huber, self.clip_norm = model, sizes_of(model), huber, clip_norm
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float
+    ) -> None:
+        self.model, self.optimizer, self.sizes, self.huber, self.clip_norm = (
+            model, optimizer, sizes_of(model), huber, clip_norm
+        )
         self.parameters = parameters_of(model)
         everything = [*self.parameters, model.initial_reads]
         if self.sizes.lstm:
             everything += [model.controller.initial_hidden, model.controller.initial_cell]
-        self.start = everything[len(self.parameters) :]
-        self.optimizer = optimizer
         self.theta, views = _one_row(everything)
         self.grad, self.grads = _one_row([torch.zeros_like(p) for p in everything])
         for parameter, view, grad in zip(everything, views, self.grads, strict=True):
@@ -1195,48 +1250,46 @@ class Step:
             self.count = torch.tensor([float(optimizer.state[p].get("step", 0)) for p in everything])
             for parameter, count in zip(everything, self.count.unbind(), strict=True):
                 optimizer.state[parameter]["step"] = count
-        self.weights_lease = Lease(self.theta.dtype, self.sizes.weights())
-        self.weights = Weights(**self.weights_lease.arrays)
         self.number = np.float32 if self.theta.dtype == torch.float32 else np.float64
         self.clip_at = self.number(clip_at)
+        self.of_weights = Lease(self.theta.dtype, self.sizes.weights())
+        self.weights = Weights(**self.of_weights.arrays)
+        self.buffer = torch.empty(0, dtype=self.theta.dtype)
+        self.plans: dict[tuple[int, ...], Plan] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor, mask: Tensor, rate: float) -> Costs:
         """One update with this learning rate; none if the gradient's norm is not finite."""
         threads = torch.get_num_threads()
+        key = (*inputs.shape[:2], threads)
+        if key not in self.plans:
+            self.plans[key] = Plan(self, *key)
         torch.set_num_threads(1)  # torch's own threads go on spinning for milliseconds after a product
         try:
-            return self.run(threads, inputs, targets, mask, rate)
+            costs = self.gradients(self.plans[key], inputs, targets, mask, threads)
+            if math.isfinite(costs.norm) and math.isfinite(costs.loss):
+                self.update(rate)
         finally:
             torch.set_num_threads(threads)
+        return costs
 
-    def run(self, threads, inputs, targets, mask, rate):
-        (steps, batch, _), sizes, number = inputs.shape, self.sizes, self.number
-        state = self.model.initial_state(batch)
-        locations = state.memory.shape[1]
-        places = min(threads, batch) * TOGETHER
-        lease = Lease(inputs.dtype, sizes.record(steps, batch, locations, steps + 1, places) | {"sums": (batch, 3)})
-        d_lease = Lease(inputs.dtype, sizes.gradients(steps, batch, locations, places))
-        sums = lease.arrays.pop("sums")
-        record, d = Record(**lease.arrays), Gradients(**d_lease.arrays)
+    def gradients(self, plan: "Plan", inputs: Tensor, targets: Tensor, mask: Tensor, threads: int) -> Costs:
+        """Fill ``self.grad``, clipped."""
+        batch, sizes, record, d = inputs.shape[1], self.sizes, plan.record, plan.d
         sizes.fill_weights(self.weights, self.parameters)
-        hidden, cell, reads, weighting, memory = flat_state(state)
-        sizes.fill_start(record, inputs, hidden, cell, reads)
+        sizes.fill_start(record, inputs, *plan.learned)
         d.seen[:], d.cell[:] = 0, 0
-        start = weighting.numpy(), memory.numpy()
-        bits = float(mask.sum()) * sizes.Y
-        weight = np.array([1 / bits], number)
-        shape, wanted = sizes.shape(locations, inputs.dtype), (targets.numpy(), mask.numpy())
+        counts = mask.numpy()
+        bits = float(counts.sum()) * sizes.Y
+        plan.weight[0] = 1 / bits
         _shared(
-            threads, TOGETHER, learn, batch, self.weights, record, d, shape, *start, *wanted, weight, self.huber, sums
+            threads, TOGETHER, learn, batch, self.weights, record, d, plan.shape, *plan.start, targets.numpy(), counts,
+            plan.weight, self.huber, plan.sums,
         )
-        sizes.weight_gradients(record, d, self.grads[: len(self.parameters)])
-        d_hidden, d_cell, d_reads, _, _ = sizes.of_state(d, locations)
-        for grad, of in zip(self.grads[len(self.parameters) :], (d_reads, d_hidden, d_cell), strict=False):
-            grad.numpy()[:] = of.sum(axis=0 if of is d_reads else 1, keepdims=True)
+        multiply_all(plan.products)
+        for grad, of, axis in plan.start_gradients:
+            np.sum(of, axis=axis, keepdims=True, out=grad)
         norm = float(clip(self.grad.numpy(), self.clip_norm, self.clip_at))
-        loss, nats, wrong = sums.sum(axis=0).tolist()
-        if math.isfinite(norm) and math.isfinite(loss):
-            self.update(rate)
+        loss, nats, wrong = plan.sums.sum(axis=0).tolist()
         return Costs(loss / bits, nats / math.log(2) / batch, wrong / batch, norm)
 
     def update(self, rate: float) -> None:

@@ -420,10 +420,10 @@ def squash_backward(grad, order, shape):
 
 @jit
 def close_ring(ring, locations, reach):
-    """Repeat the ends."""
+    """Repeat the ends, from the inside outwards, since a shift may reach around more than once."""
     for i in range(reach):
-        ring[i] = ring[reach + (i - reach) % locations]
-        ring[reach + locations + i] = ring[reach + i % locations]
+        ring[reach - 1 - i] = ring[reach - 1 - i + locations]
+        ring[reach + locations + i] = ring[reach + i]
 
 
 @jit
@@ -455,25 +455,16 @@ def cosine_similarity_backward(d_similarity, d_key, d_norm, similarity, key, nor
 
 
 @jit
-def dots_backward(d_memory, d_keys, d_dots, d_norm, memory, keys, sums):
+def dots_backward(d_memory, d_keys, d_dots, d_norm, memory, keys):
     """The rest of equation 6, all heads: keys times memory (H,N), norms of memory -> adds to d_memory and d_keys."""
-    (width, locations), heads = memory.shape, keys.shape[0]
-    for i in range(heads * width):
-        store(sums, (i, 0), spread(memory.dtype.type(0)))
-    for n in range(0, locations, LANES):
-        of_norm = load(d_norm, (n,))
-        for m in range(width):
-            value = load(memory, (m, n))
-            grad = fma(value, of_norm, load(d_memory, (m, n)))
-            for h in range(heads):
-                d = load(d_dots, (h, n))
-                grad = fma(d, spread(keys[h, m]), grad)
-                i = h * width + m
-                store(sums, (i, 0), fma(d, value, load(sums, (i, 0))))
+    for m in range(memory.shape[0]):
+        for n in range(0, memory.shape[1], LANES):
+            grad = fma(load(memory, (m, n)), load(d_norm, (n,)), load(d_memory, (m, n)))
             store(d_memory, (m, n), grad)
-    for h in range(heads):
-        for m in range(width):
-            d_keys[h, m] += total(load(sums, (h * width + m, 0)))
+    for h in range(keys.shape[0]):
+        for m in range(memory.shape[0]):
+            d_keys[h, m] += row_dot(memory, m, d_dots[h])
+        add(d_memory, d_dots[h], keys[h])
 
 
 @jit
@@ -533,81 +524,107 @@ def sharpen_backward(d_shifted, grad, weighting, shifted, gamma, tiny):
     return d_gamma
 
 
-# Reading and writing. ``order`` has [erase M, add M] for each writer from ``first`` on; sums have room for packs.
+# Reading and writing: one head's weighting (N,) and vectors (M,), memory (M,N)
 
 
 @jit
-def write_and_read(new, norm, reads, old, weighting, order, first, sums):
-    """Equations 3, 4 and 2 in one walk through memory (M,N); also the norms of its rows, for the next step."""
-    (width, locations), zero = new.shape, spread(new.dtype.type(0))
-    writers = (order.shape[0] - first) // (2 * width)
-    readers = weighting.shape[0] - writers
-    for i in range(readers * width):
-        store(sums, (i, 0), zero)
-    for n in range(0, locations, LANES):
-        squares = zero
-        for m in range(width):
+def row_dot(matrix, m, row):
+    """The sum of the products of a row of a matrix with another row."""
+    value = spread(row.dtype.type(0))
+    for n in range(0, row.shape[0], LANES):
+        value = fma(load(matrix, (m, n)), load(row, (n,)), value)
+    return total(value)
+
+
+@jit
+def read(reads, memory, weighting):
+    """Equation 2."""
+    for m in range(memory.shape[0]):
+        reads[m] = row_dot(memory, m, weighting)
+
+
+@jit
+def erase(new, old, weighting, vector):
+    """Equation 3: (M,N) -> (M,N), which may be the same."""
+    for m in range(new.shape[0]):
+        factor = spread(-vector[m])
+        for n in range(0, new.shape[1], LANES):
             value = load(old, (m, n))
-            for h in range(writers):
-                erase = spread(-order[first + 2 * width * h + m])
-                value = fma(multiplied(value, load(weighting, (readers + h, n))), erase, value)
-            for h in range(writers):
-                add = spread(order[first + 2 * width * h + width + m])
-                value = fma(load(weighting, (readers + h, n)), add, value)
-            store(new, (m, n), value)
-            squares = fma(value, value, squares)
-            for r in range(readers):
-                i = r * width + m
-                store(sums, (i, 0), fma(value, load(weighting, (r, n)), load(sums, (i, 0))))
-        store(norm, (n,), squares)
-    for i in range(readers * width):
-        reads[i] = total(load(sums, (i, 0)))
+            store(new, (m, n), fma(multiplied(value, load(weighting, (n,))), factor, value))
+
+
+@jit
+def erase_backward(d_memory, d_weighting, d_vector, old, weighting, vector):
+    """d_memory in place: of the new memory -> of the old; adds to d_weighting, fills d_vector."""
+    for m in range(old.shape[0]):
+        factor, total_m = spread(-vector[m]), spread(vector.dtype.type(0))
+        for n in range(0, old.shape[1], LANES):
+            grad, w = load(d_memory, (m, n)), load(weighting, (n,))
+            d = multiplied(grad, load(old, (m, n)))
+            total_m = fma(d, w, total_m)
+            store(d_weighting, (n,), fma(d, factor, load(d_weighting, (n,))))
+            store(d_memory, (m, n), fma(multiplied(grad, w), factor, grad))
+        d_vector[m] = -total(total_m)
+
+
+@jit
+def add(memory, weighting, vector):
+    """Equation 4, in place."""
+    for m in range(memory.shape[0]):
+        factor = spread(vector[m])
+        for n in range(0, memory.shape[1], LANES):
+            store(memory, (m, n), fma(load(weighting, (n,)), factor, load(memory, (m, n))))
+
+
+@jit
+def norms(norm, memory, locations):
+    """The length of each row of memory, which is a column here: (M,N) -> (N,)."""
+    for n in range(0, memory.shape[1], LANES):
+        value = spread(norm.dtype.type(0))
+        for m in range(memory.shape[0]):
+            value = fma(load(memory, (m, n)), load(memory, (m, n)), value)
+        store(norm, (n,), value)
     for n in range(locations):
         norm[n] = np.sqrt(norm[n])
 
 
 @jit
-def write_and_read_backward(d_memory, d_weighting, d_order, d_reads, new, old, weighting, order, first, sums):
-    """d_memory in place: after the step -> before its write; adds to d_weighting, fills d of erase and add."""
-    (width, locations), zero = new.shape, spread(new.dtype.type(0))
-    writers = (order.shape[0] - first) // (2 * width)
+def write_and_read(new, reads, old, weighting, vectors):
+    """Equations 3 and 4, then 2; ``vectors`` is [erase M, add M] of each writer."""
+    width = new.shape[0]
+    writers = vectors.shape[0] // (2 * width)
+    readers = weighting.shape[0] - writers
+    for h in range(writers):
+        erase(new, new if h else old, weighting[readers + h], vectors[2 * h * width : (2 * h + 1) * width])
+    for h in range(writers):
+        add(new, weighting[readers + h], vectors[(2 * h + 1) * width : (2 * h + 2) * width])
+    for r in range(readers):
+        read(reads[r * width : (r + 1) * width], new, weighting[r])
+
+
+@jit
+def write_and_read_backward(d_memory, d_weighting, d_vectors, d_reads, new, old, weighting, vectors, erased):
+    """d_memory in place: after the step -> before its write; adds to d_weighting, fills d_vectors.
+
+    ``erased`` (W,M,N) has room for memory as each writer found it when it erased.
+    """
+    width = new.shape[0]
+    writers = vectors.shape[0] // (2 * width)
     readers = weighting.shape[0] - writers
     multiply(d_weighting[:readers], d_reads.reshape(readers, width), new)
-    for i in range(2 * writers * width):
-        store(sums, (i, 0), zero)
-    for n in range(0, locations, LANES):
-        for m in range(width):
-            grad = load(d_memory, (m, n))
-            for r in range(readers):
-                grad = fma(spread(d_reads[r * width + m]), load(weighting, (r, n)), grad)
-            store(d_memory, (m, n), grad)
-        for h in range(writers):
-            w, d_w = load(weighting, (readers + h, n)), load(d_weighting, (readers + h, n))
-            for m in range(width):
-                i = 2 * width * h + width + m
-                grad = load(d_memory, (m, n))
-                d_w = fma(grad, spread(order[first + i]), d_w)
-                store(sums, (i, 0), fma(grad, w, load(sums, (i, 0))))
-            store(d_weighting, (readers + h, n), d_w)
-        for h in range(writers - 1, -1, -1):
-            w, d_w = load(weighting, (readers + h, n)), load(d_weighting, (readers + h, n))
-            for m in range(width):
-                i = 2 * width * h + m
-                value = load(old, (m, n))
-                for k in range(h):  # as the writers before this one left it
-                    erase = spread(-order[first + 2 * width * k + m])
-                    value = fma(multiplied(value, load(weighting, (readers + k, n))), erase, value)
-                grad, erase = load(d_memory, (m, n)), spread(-order[first + i])
-                d = multiplied(grad, value)
-                d_w = fma(d, erase, d_w)
-                store(sums, (i, 0), fma(d, w, load(sums, (i, 0))))
-                store(d_memory, (m, n), fma(multiplied(grad, w), erase, grad))
-            store(d_weighting, (readers + h, n), d_w)
-    for start in range(0, 2 * writers * width, 2 * width):
-        for i in range(start, start + width):
-            d_order[first + i] = -total(load(sums, (i, 0)))
-        for i in range(start + width, start + 2 * width):
-            d_order[first + i] = total(load(sums, (i, 0)))
+    for r in range(readers):
+        add(d_memory, weighting[r], d_reads[r * width : (r + 1) * width])
+    for h in range(writers):
+        first, w = (2 * h + 1) * width, weighting[readers + h]
+        read(d_vectors[first : first + width], d_memory, w)
+        d_w = d_weighting[readers + h : readers + h + 1]
+        multiply(d_w, vectors[first : first + width].reshape(1, width), d_memory)
+        if h + 1 < writers:
+            erase(erased[h + 1], erased[h] if h else old, w, vectors[first - width : first])
+    for h in range(writers - 1, -1, -1):
+        first, before = 2 * h * width, erased[h] if h else old
+        vector, d_vector = vectors[first : first + width], d_vectors[first : first + width]
+        erase_backward(d_memory, d_weighting[readers + h], d_vector, before, weighting[readers + h], vector)
 
 
 # A head's step, and a step's whole. ``place`` is a sequence's place in the arrays with N in them.
@@ -669,7 +686,7 @@ def address_backward(record, d, before, after, place, order, d_order, shape, roo
         copy(room.keys[h], o[:width])
     for n in range(locations):
         room.d_norm[n] = room.d_norm[n] / norm[n] if norm[n] > 0 else norm[n]
-    dots_backward(d.memory[place], room.d_keys, room.d_dots, room.d_norm, memory, room.keys, room.sums)
+    dots_backward(d.memory[place], room.d_keys, room.d_dots, room.d_norm, memory, room.keys)
     for h in range(heads):
         copy(d_order[h * size :], room.d_keys[h])
 
@@ -684,7 +701,7 @@ class Room(NamedTuple):
     d_shifted: np.ndarray  # (N,)
     d_dots: np.ndarray  # (H,N)
     d_norm: np.ndarray  # (N,)
-    sums: np.ndarray  # (heads' numbers, LANES)
+    erased: np.ndarray  # (H,M,N)
 
 
 @jit
@@ -700,7 +717,7 @@ def make_room(record, shape):
         np.zeros(locations, dtype),
         np.zeros((heads, locations), dtype),
         np.zeros(locations, dtype),
-        np.zeros((2 * heads * width, LANES), dtype),
+        np.zeros((heads, width, locations), dtype),
     )
 
 
@@ -711,15 +728,8 @@ def run(first, last, place, weights, record, shape):
     units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
     lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
     room, scratch = make_room(record, shape), np.empty(record.orders.shape[2], record.orders.dtype)
-    for b in range(first, last):
-        p = place + b - first
-        memory, norm = record.memory[0, p], record.norm[0, p]
-        fill(norm, 0)
-        for m in range(shape.width):
-            for n in range(shape.locations):
-                norm[n] += memory[m, n] * memory[m, n]
-        for n in range(shape.locations):
-            norm[n] = np.sqrt(norm[n])
+    for p in range(place, place + last - first):
+        norms(record.norm[0, p], record.memory[0, p], shape.locations)
     for t in range(steps):
         before, after = t % slots, (t + 1) % slots
         for layer in range(layers):
@@ -745,7 +755,8 @@ def run(first, last, place, weights, record, shape):
             address(record, before, after, p, order, shape, room.keys, room.ring)
             old, new, norm = record.memory[before, p], record.memory[after, p], record.norm[after, p]
             reads, weighting = features[units:], record.weighting[after, p]
-            write_and_read(new, norm, reads, old, weighting, order[: shape.orders], writes, room.sums)
+            write_and_read(new, reads, old, weighting, order[writes : shape.orders])
+            norms(norm, new, shape.locations)
             copy(record.seen[0, t + 1, b, shape.inputs :], reads)
             for y in range(weights.output.shape[0]):
                 record.logits[t, b, y] = weights.output_bias[y] + dot(features, weights.output[y])
@@ -770,9 +781,9 @@ def run_backward(first, last, place, weights, record, d, shape):
             add_scaled(d_reads, d.seen[0, b, shape.inputs :], dtype.type(1))
             copy(d_hidden[i], d_features[i, :units])
             new, old, weighting = record.memory[t + 1, p], record.memory[t, p], record.weighting[t + 1, p]
-            memory = d.memory[p]
+            vectors, d_vectors = order[writes : shape.orders], d_order[writes : shape.orders]
             write_and_read_backward(
-                memory, d.weighting[p], d_order, d_reads, new, old, weighting, order[: shape.orders], writes, room.sums
+                d.memory[p], d.weighting[p], d_vectors, d_reads, new, old, weighting, vectors, room.erased
             )
             address_backward(record, d, t, t + 1, p, order, d_order, shape, room)
             squash_backward(d_order, order, shape)

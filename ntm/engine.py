@@ -10,11 +10,12 @@ heads' projection. Memory lies here as (M,N), locations innermost, so that every
 neighbouring numbers. In the comments d is "the loss's gradient with respect to".
 """
 
+import functools
 import itertools
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def _jit(freedom: Any) -> Any:
     """Compile with numba, which may use the named freedoms of arithmetic; nothing happens where numba is missing."""
     if not numba:
         return lambda function: function
-    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True)
+    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True, _nrt=False)
 
 
 jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
@@ -94,6 +95,23 @@ class Gradients(NamedTuple):
     inputs: np.ndarray  # (T,B,X) left behind
     gates: np.ndarray  # (L,T,B,G) d of the gates' inputs
     orders: np.ndarray  # (T,B,O) d of the heads' projection
+
+
+class Room(NamedTuple):
+    """Scratch for one thread; 0 at first, and for ever where it is padded."""
+
+    keys: np.ndarray  # (H,M)
+    d_keys: np.ndarray  # (H,M)
+    ring: np.ndarray  # (N+S and a pack,)
+    d_ring: np.ndarray
+    d_shifted: np.ndarray  # (N,)
+    d_dots: np.ndarray  # (H,N)
+    d_norm: np.ndarray  # (N,)
+    erased: np.ndarray  # (W,M,N)
+    exps: np.ndarray  # (O,)
+    squashed: np.ndarray  # (C,)
+    d_features: np.ndarray  # (B,F)
+    d_hidden: np.ndarray  # (B,C)
 
 
 class Shape(NamedTuple):
@@ -691,43 +709,12 @@ def address_backward(record, d, before, after, place, order, d_order, shape, roo
         copy(d_order[h * size :], room.d_keys[h])
 
 
-class Room(NamedTuple):
-    """Scratch for one step of one sequence."""
-
-    keys: np.ndarray  # (H,M)
-    d_keys: np.ndarray  # (H,M)
-    ring: np.ndarray  # (N+S,)
-    d_ring: np.ndarray  # (N+S,)
-    d_shifted: np.ndarray  # (N,)
-    d_dots: np.ndarray  # (H,N)
-    d_norm: np.ndarray  # (N,)
-    erased: np.ndarray  # (H,M,N)
-
-
 @jit
-def make_room(record, shape):
-    """All zero."""
-    heads, width, locations, dtype = shape.heads, shape.width, record.memory.shape[3], record.memory.dtype
-    ring = locations + shape.shifts + LANES
-    return Room(
-        np.zeros((heads, width), dtype),
-        np.zeros((heads, width), dtype),
-        np.zeros(ring, dtype),
-        np.zeros(ring, dtype),
-        np.zeros(locations, dtype),
-        np.zeros((heads, locations), dtype),
-        np.zeros(locations, dtype),
-        np.zeros((heads, width, locations), dtype),
-    )
-
-
-@jit
-def run(first, last, place, weights, record, shape):
+def run(first, last, place, room, weights, record, shape):
     """All steps for the sequences from ``first`` to ``last`` of the batch, at ``place`` and after it."""
     layers, steps, slots = record.seen.shape[0], record.gates.shape[1], record.memory.shape[0]
     units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
     lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
-    room, scratch = make_room(record, shape), np.empty(record.orders.shape[2], record.orders.dtype)
     for p in range(place, place + last - first):
         norms(record.norm[0, p], record.memory[0, p], shape.locations)
     for t in range(steps):
@@ -751,7 +738,7 @@ def run(first, last, place, weights, record, shape):
         multiply(record.orders[t, first:last], record.features[t, first:last], weights.heads_t)
         for b in range(first, last):
             p, order, features = place + b - first, record.orders[t, b], record.features[t, b]
-            squash(order, shape, scratch)
+            squash(order, shape, room.exps)
             address(record, before, after, p, order, shape, room.keys, room.ring)
             old, new, norm = record.memory[before, p], record.memory[after, p], record.norm[after, p]
             reads, weighting = features[units:], record.weighting[after, p]
@@ -763,14 +750,12 @@ def run(first, last, place, weights, record, shape):
 
 
 @jit
-def run_backward(first, last, place, weights, record, d, shape):
+def run_backward(first, last, place, room, weights, record, d, shape):
     """All steps from the last to the first."""
     layers, steps, dtype = record.seen.shape[0], record.gates.shape[1], record.gates.dtype
     units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
     lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
-    room, squashed = make_room(record, shape), np.empty(units, dtype)
-    d_features = np.empty((last - first, weights.output.shape[1]), dtype)
-    d_hidden = np.empty((last - first, weights.heads.shape[1]), dtype)
+    d_features, d_hidden = room.d_features[: last - first], room.d_hidden[: last - first]
     for t in range(steps - 1, -1, -1):
         for i in range(last - first):
             fill(d_features[i], 0)
@@ -795,7 +780,7 @@ def run_backward(first, last, place, weights, record, d, shape):
                 if lstm:
                     cell, before = record.cell[layer, t + 1, b], record.cell[layer, t, b]
                     add_scaled(hidden, seen[own : own + units], dtype.type(1))
-                    lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, squashed)
+                    lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, room.squashed)
                 else:
                     copy(grad, hidden)
                     tanh_backward(grad[:units], gates)
@@ -837,7 +822,7 @@ def losses(first, last, record, d, targets, mask, weight, huber, sums):
 
 
 @jit
-def learn(first, last, place, weights, record, d, shape, weighting, memory, targets, mask, weight, huber, sums):
+def learn(first, last, place, room, weights, record, d, shape, weighting, memory, targets, mask, weight, huber, sums):
     """Forward, loss and backward of a batch's sequences, TOGETHER at a time, so that their steps stay in the caches."""
     locations = shape.locations
     for b in range(first, last, TOGETHER):
@@ -853,9 +838,9 @@ def learn(first, last, place, weights, record, d, shape, weighting, memory, targ
                     row[n] = memory[b + i, n, m]
                 fill(row[locations:], 0)
                 fill(d.memory[place + i, m], 0)
-        run(b, end, place, weights, record, shape)
+        run(b, end, place, room, weights, record, shape)
         losses(b, end, record, d, targets, mask, weight, huber, sums)
-        run_backward(b, end, place, weights, record, d, shape)
+        run_backward(b, end, place, room, weights, record, d, shape)
 
 
 # Optimisers, over all parameters in one row
@@ -939,7 +924,7 @@ class Lease:
             del self.free[: -self.KEPT]
 
 
-@cache
+@functools.cache
 def _helpers() -> ThreadPoolExecutor:
     """Threads beside the caller's own."""
     return ThreadPoolExecutor(os.cpu_count() or 1, "ntm-engine")
@@ -948,15 +933,22 @@ def _helpers() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the executor, but not its threads
 
 
-def _shared(threads: int, places: int, kernel: Any, batch: int, *arguments: Any) -> None:
-    """Run a kernel over all sequences, shared among threads, each with so many places in the arrays with N in them."""
-    threads = min(threads, batch)
-    bounds = [batch * i // threads for i in range(threads + 1)]
-    parts = [(bounds[i], bounds[i + 1], places * i if places else bounds[i]) for i in range(threads)]
-    others = [_helpers().submit(_flushed, kernel, *part, *arguments) for part in parts[1:]]
-    _flushed(kernel, *parts[0], *arguments)
+def _together(calls: list[Callable[[], None]]) -> None:
+    """Each in a thread of its own, the first in this one."""
+    others = [_helpers().submit(call) for call in calls[1:]]
+    calls[0]()
     for other in others:
         other.result()
+
+
+def _shared(rooms: list[Room], places: int, kernel: Any, batch: int, *arguments: Any) -> None:
+    """Run a kernel over all sequences, shared among as many threads as there are rooms.
+
+    Each thread has so many places in the arrays with N in them, or one for each of its sequences if that is 0.
+    """
+    bounds = [batch * i // len(rooms) for i in range(len(rooms) + 1)]
+    parts = [(bounds[i], bounds[i + 1], places * i if places else bounds[i], room) for i, room in enumerate(rooms)]
+    _together([functools.partial(_flushed, kernel, *part, *arguments) for part in parts])
 
 
 def _flushed(kernel: Any, *arguments: Any) -> None:
@@ -1023,6 +1015,13 @@ class Sizes(NamedTuple):
         shapes += [(places, self.R + self.W, n), (places, self.M, n), (steps, batch, self.X)]
         shapes += [(self.L, steps, batch, padded(self.G)), (steps, batch, padded(self.O))]
         return dict(zip(Gradients._fields, shapes, strict=True))
+
+    def rooms(self, threads: int, batch: int, locations: int, dtype: Any) -> list[Room]:
+        """Scratch for threads that each have at most ``batch`` sequences at a time."""
+        heads, n, ring = self.R + self.W, padded(locations), padded(locations) + self.S + LANES
+        shapes = [(heads, self.M), (heads, self.M), (ring,), (ring,), (n,), (heads, n), (n,), (self.W, self.M, n)]
+        shapes += [(padded(self.O),), (self.C,), (batch, padded(self.C + self.R * self.M)), (batch, padded(self.C))]
+        return [Room(*(np.zeros(shape, dtype) for shape in shapes)) for _ in range(threads)]
 
     def shape(self, locations: int, dtype: torch.dtype) -> Shape:
         """For the kernels; constants as numbers of the type computed with."""
@@ -1101,6 +1100,16 @@ def multiply_all(products: list[tuple[Tensor, ...]]) -> None:
             torch.sum(right, 0, out=out)
 
 
+def in_parts(products: list[tuple[Tensor, ...]], threads: int) -> list[list[tuple[Tensor, ...]]]:
+    """The same products, their results cut into parts for so many threads."""
+    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in range(threads)]
+    for *left, right, out in products:
+        for i, part in enumerate(parts):
+            rows = slice(len(out) * i // threads, len(out) * (i + 1) // threads)
+            part.append((left[0][rows], right, out[rows]) if left else (right[:, rows], out[rows]))
+    return parts
+
+
 class Sequence(torch.autograd.Function):
     """Inputs, state and parameters -> logits, and the state after the last step."""
 
@@ -1117,7 +1126,9 @@ class Sequence(torch.autograd.Function):
         record.weighting[0, :, :, :locations] = weighting.detach().numpy()
         record.memory[0, :, :, :locations] = memory.detach().numpy().transpose(0, 2, 1)
         record.weighting[0, :, :, locations:], record.memory[0, :, :, locations:] = 0, 0
-        _shared(torch.get_num_threads(), 0, run, batch, weights, record, sizes.shape(locations, inputs.dtype))
+        threads = min(torch.get_num_threads(), batch)
+        rooms = sizes.rooms(threads, -(-batch // threads), locations, record.memory.dtype)
+        _shared(rooms, 0, run, batch, weights, record, sizes.shape(locations, inputs.dtype))
         end = steps % len(record.memory)
         after = [
             record.seen[:, -1, :, sizes.K - sizes.C :] if sizes.lstm else record.seen[:, -1, :, :0],
@@ -1131,6 +1142,7 @@ class Sequence(torch.autograd.Function):
             ctx.set_materialize_grads(False)
             ctx.save_for_backward(inputs, *tensors)  # for torch's check that nothing was changed in place
             ctx.sizes, ctx.leases, ctx.weights, ctx.record = sizes, (of_weights, of_record), weights, record
+            ctx.rooms = rooms
         return logits, *others, memory.transpose(1, 2)
 
     @staticmethod
@@ -1148,7 +1160,7 @@ class Sequence(torch.autograd.Function):
             if given is not None:
                 array[:] = given.numpy()
         shape = sizes.shape(locations, inputs.dtype)
-        _shared(torch.get_num_threads(), 0, run_backward, batch, weights, record, d, shape)
+        _shared(ctx.rooms, 0, run_backward, batch, weights, record, d, shape)
         asked = zip((d.inputs, *sizes.of_state(d, locations)), ctx.needs_input_grad[2:8], strict=True)
         d_state = [torch.from_numpy(value.copy()) if needed else None for value, needed in asked]
         grads = [torch.empty_like(parameter) for parameter in tensors[5:]]
@@ -1207,7 +1219,9 @@ class Plan:
     def __init__(self, step: "Step", steps: int, batch: int, threads: int) -> None:
         sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch)
         hidden, cell, reads, weighting, memory = flat_state(state)
-        locations, places = memory.shape[1], min(threads, batch) * TOGETHER
+        locations, threads = memory.shape[1], min(threads, batch)
+        places = threads * TOGETHER
+        self.rooms = sizes.rooms(threads, TOGETHER, locations, step.number)
         shapes = sizes.record(steps, batch, locations, steps + 1, places)
         shapes |= {f"d.{name}": shape for name, shape in sizes.gradients(steps, batch, locations, places).items()}
         shapes |= {"sums": (batch, 3)}
@@ -1222,7 +1236,7 @@ class Plan:
         self.shape = sizes.shape(locations, dtype)
         self.start = weighting.numpy(), memory.numpy()
         self.learned = hidden, cell, reads  # expanded from the parameters themselves, so always up to date
-        self.products = sizes.weight_gradients(self.record, self.d, step.grads)
+        self.products = in_parts(sizes.weight_gradients(self.record, self.d, step.grads), threads)
         d_hidden, d_cell, d_reads, _, _ = sizes.of_state(self.d, locations)
         grads = [grad.numpy() for grad in step.grads[len(step.parameters) :]]
         self.start_gradients = list(zip(grads, (d_reads, d_hidden, d_cell), (0, 1, 1), strict=False))
@@ -1276,14 +1290,14 @@ class Step:
             self.plans[key] = Plan(self, *key)
         torch.set_num_threads(1)  # torch's own threads go on spinning for milliseconds after a product
         try:
-            costs = self.gradients(self.plans[key], inputs, targets, mask, threads)
+            costs = self.gradients(self.plans[key], inputs, targets, mask)
             if math.isfinite(costs.norm) and math.isfinite(costs.loss):
                 self.update(rate)
         finally:
             torch.set_num_threads(threads)
         return costs
 
-    def gradients(self, plan: "Plan", inputs: Tensor, targets: Tensor, mask: Tensor, threads: int) -> Costs:
+    def gradients(self, plan: "Plan", inputs: Tensor, targets: Tensor, mask: Tensor) -> Costs:
         """Fill ``self.grad``, clipped."""
         batch, sizes, record, d = inputs.shape[1], self.sizes, plan.record, plan.d
         sizes.fill_weights(self.weights, self.parameters)
@@ -1293,10 +1307,10 @@ class Step:
         bits = float(counts.sum()) * sizes.Y
         plan.weight[0] = 1 / bits
         _shared(
-            threads, TOGETHER, learn, batch, self.weights, record, d, plan.shape, *plan.start, targets.numpy(), counts,
+            plan.rooms, TOGETHER, learn, batch, self.weights, record, d, plan.shape, *plan.start, targets.numpy(), counts,
             plan.weight, self.huber, plan.sums,
         )
-        multiply_all(plan.products)
+        _together([functools.partial(multiply_all, part) for part in plan.products])
         for grad, of, axis in plan.start_gradients:
             np.sum(of, axis=axis, keepdims=True, out=grad)
         norm = float(clip(self.grad.numpy(), self.clip_norm, self.clip_at))

@@ -199,7 +199,7 @@ def column_of_tiles(columns: int) -> Callable[..., None]:
     """A function for numba that adds to some columns of a product, for any number of rows."""
     largest, four, two, one = (tile(r, columns, max(1, 12 // (3 * r))) for r in (ROWS, 4, 2, 1))
 
-    @numba.njit(nogil=True, cache=True)
+    @numba.njit(nogil=True, cache=True, _nrt=False)
     def add_column(out, source, weight, j):
         b, rows = 0, out.shape[0]
         while b + ROWS <= rows:
@@ -220,7 +220,7 @@ def column_of_tiles(columns: int) -> Callable[..., None]:
 _three, _single = column_of_tiles(3), column_of_tiles(1)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, _nrt=False)
 def multiply(out, source, weight):
     """out (B,J) += source (B,K or more) @ weight (K,J), for J that is padded."""
     j, width = 0, weight.shape[1]

@@ -1,888 +1,51 @@
-"""The compiled engine: a whole sequence forward and backward, equal to the literal model and many times as fast.
+"""The compiled engine: whole sequences forward and backward, equal to the literal model and many times as fast.
 
-The literal model launches some sixty small operations per step. Here numba compiles the same equations to loops over
-one sequence, each equation beside its backward; torch sees one ``autograd.Function`` for the whole sequence. Weight
-gradients are one product over all time steps, at the end. :meth:`ntm.model.NTM.forward` comes here by itself, on the
-CPU, as long as the functions of the paper's equations are those that were compiled here (``usable``).
-
-Letters as in :mod:`ntm.model`, and G = 4C gates of an LSTM layer (C units of a feedforward one), O = width of the
-heads' projection. Memory lies here as (M,N), locations innermost, so that every loop over locations is one over
-neighbouring numbers. In the comments d is "the loss's gradient with respect to".
+The literal model launches some sixty small operations per step. :mod:`ntm.kernels` has the same equations as loops;
+torch sees one ``autograd.Function`` for the whole sequence, and training one call for the whole step. Weight gradients
+are one product over all time steps, at the end. :meth:`ntm.model.NTM.forward` comes here by itself, on the CPU, as
+long as the functions of the paper's equations are those that were compiled (``serves``).
 """
 
+import contextlib
 import functools
 import itertools
 import math
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ntm import addressing, controller, heads, memory
 
 try:
-    import numba
-
-    from ntm.simd import LANES, fma, load, multiplied, multiply, padded, spread, store, total
-except ImportError:
-    numba = None
-
-
-def _jit(freedom: Any) -> Any:
-    """Compile with numba, which may use the named freedoms of arithmetic; nothing happens where numba is missing."""
-    if not numba:
-        return lambda function: function
-    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True, _nrt=False)
-
-
-jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
-TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
-jit_exact = _jit({"contract"})
-jit_finite = _jit(True)
-
-
-class Weights(NamedTuple):
-    """The weights, each in the order in which the products want it: the side that a row of the result has innermost.
-
-    Here and below the last axis is padded to whole packs (:mod:`ntm.simd`) where a product or a loop over N runs over it;
-    what is behind the end of memory, of weightings and of weights is 0.
-    """
-
-    layers: np.ndarray  # (L,G,K)
-    layers_t: np.ndarray  # (L,K,G)
-    bias: np.ndarray  # (L,G)
-    heads: np.ndarray  # (O,C)
-    heads_t: np.ndarray  # (C,O)
-    heads_bias: np.ndarray  # (O,)
-    output: np.ndarray  # (Y,F)
-    output_bias: np.ndarray  # (Y,)
-
-
-class Record(NamedTuple):
-    """What the steps leave behind. Slot t of what has T+1 is the state before step t, slot t+1 the state after it.
-
-    A layer sees K numbers: the inputs, then what comes from below (the reads, or the layer below), then, in an LSTM, its
-    own last output. The large arrays, with N in them, have T+1 slots when a backward will come, else 2, used in turn.
-    """
-
-    seen: np.ndarray  # (L,T+1,B,K)
-    gates: np.ndarray  # (L,T,B,G)
-    cell: np.ndarray  # (L,T+1,B,C); (0,T+1,B,C) for the feedforward controller
-    features: np.ndarray  # (T,B,F) the controller's output and the reads, F = C + R*M
-    logits: np.ndarray  # (T,B,Y)
-    orders: np.ndarray  # (T,B,O) key, beta, gate, shift and gamma - 1 of each head, erase and add of each write head
-    norm: np.ndarray  # (T+1,B,N) of each row of memory
-    similarity: np.ndarray  # (T+1,B,H,N) equation 6
-    content: np.ndarray  # (T+1,B,H,N) equation 5
-    shifted: np.ndarray  # (T+1,B,H,N) equation 8
-    weighting: np.ndarray  # (T+1,B,H,N) equation 9
-    memory: np.ndarray  # (T+1,B,M,N)
-
-
-class Gradients(NamedTuple):
-    """d of what the backward is given, carries from step to step, and leaves behind."""
-
-    logits: np.ndarray  # (T,B,Y) given
-    seen: np.ndarray  # (L,B,K) carried: d of the state after a step, then before it
-    cell: np.ndarray  # (L,B,C) or (0,B,C)
-    weighting: np.ndarray  # (B,H,N)
-    memory: np.ndarray  # (B,M,N)
-    inputs: np.ndarray  # (T,B,X) left behind
-    gates: np.ndarray  # (L,T,B,G) d of the gates' inputs
-    orders: np.ndarray  # (T,B,O) d of the heads' projection
-
-
-class Room(NamedTuple):
-    """Scratch for one thread; 0 at first, and for ever where it is padded."""
-
-    keys: np.ndarray  # (H,M)
-    d_keys: np.ndarray  # (H,M)
-    ring: np.ndarray  # (N+S and a pack,)
-    d_ring: np.ndarray
-    d_shifted: np.ndarray  # (N,)
-    d_dots: np.ndarray  # (H,N)
-    d_norm: np.ndarray  # (N,)
-    erased: np.ndarray  # (W,M,N)
-    exps: np.ndarray  # (O,)
-    squashed: np.ndarray  # (C,)
-    d_features: np.ndarray  # (B,F)
-    d_hidden: np.ndarray  # (B,C)
-
-
-class Shape(NamedTuple):
-    """Sizes without padding, and the constants of the literal equations."""
-
-    locations: int  # N
-    width: int  # M
-    heads: int  # H
-    shifts: int  # S
-    inputs: int  # X
-    units: int  # C
-    sees: int  # K
-    reads: int  # R*M
-    orders: int  # O
-    epsilon: Any
-    tiny: Any
-    most: Any
-
-
-# Elementary functions, since numba has none that work on several numbers at once. Each is exact to a few units in the
-# last place, and hands NaN on. Splitting x = k ln 2 + r with the bits of a float: adding MAGIC rounds k to a whole
-# number and leaves it in the lowest bits.
-
-
-def _exp(x): ...
-def _log(x): ...
-
-
-if numba:
-    from numba import types
-    from numba.extending import overload
-
-    def _polynomials(dtype: type) -> tuple[Any, Any]:
-        """exp and log for one type of float."""
-        integer, bits, half, magic, terms, log_terms = {
-            np.float32: (np.int32, 23, 127, 1.5 * 2**23, 7, 5),
-            np.float64: (np.int64, 52, 1023, 1.5 * 2**52, 13, 11),
-        }[dtype]
-        shift, one_bits = integer(bits), integer(half << bits)
-        magic, log2e, one, two = dtype(magic), dtype(np.log2(np.e)), dtype(1), dtype(2)
-        ln2_high = dtype(np.float32(0.693359375))  # few bits, so that k times it is exact
-        ln2_low = dtype(np.log(2) - 0.693359375)
-        # Below, 0 is returned: early enough that products of two such numbers are no denormals, which are slow.
-        lowest, highest = dtype(-69 if dtype is np.float32 else -600), dtype(88 if dtype is np.float32 else 709)
-        c = tuple(dtype(1 / np.prod(np.arange(1.0, i + 1))) for i in range(terms))
-        s = tuple(dtype(2 / (2 * i + 1)) for i in range(log_terms))
-        root_bits = integer(np.array(np.sqrt(0.5), dtype).view(integer))
-        zero = dtype(0)
-        order, log_order = terms - 1, log_terms - 1
-
-        def exp(x):
-            y = highest if x > highest else x
-            k = dtype(y * log2e + magic)
-            scale = integer(integer(dtype(k).view(integer) << shift) + one_bits).view(dtype)
-            k = k - magic
-            r = (y - k * ln2_high) - k * ln2_low
-            p = c[order]
-            for i in range(order - 1, -1, -1):
-                p = p * r + c[i]
-            return zero if x < lowest else p * scale
-
-        def log(x):
-            k = integer(integer(dtype(x).view(integer) - root_bits) >> shift)
-            m = integer(dtype(x).view(integer) - integer(k << shift)).view(dtype)
-            f = (m - one) / (m + one)
-            z = f * f
-            p = s[log_order]
-            for i in range(log_order - 1, -1, -1):
-                p = p * z + s[i]
-            k = dtype(k)
-            return k * ln2_high + (k * ln2_low + p * f) + (x - x)  # x - x: NaN and infinity come out as NaN
-
-        return jit_exact(exp), jit_exact(log)
-
-    _exp32, _log32 = _polynomials(np.float32)
-    _exp64, _log64 = _polynomials(np.float64)
-
-    @overload(_exp)
-    def _(x):
-        return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
-
-    @overload(_log)
-    def _(x):
-        return (lambda x: _log32(x)) if x == types.float32 else (lambda x: _log64(x))
-
-
-# Loops that the equations share. Each row is one sequence's, contiguous.
-
-
-@jit
-def fill(row, value):
-    """row = value."""
-    for n in range(row.shape[0]):
-        row[n] = value
-
-
-@jit
-def copy(out, row):
-    """The beginning of out = row."""
-    for n in range(row.shape[0]):
-        out[n] = row[n]
-
-
-@jit
-def transpose(out, matrix):
-    """The part that both have room for; in strips, so that what is read stays in the cache."""
-    rows, columns = matrix.shape[0], out.shape[0]
-    for start in range(0, rows, 16):
-        for c in range(columns):
-            for r in range(start, min(start + 16, rows)):
-                out[c, r] = matrix[r, c]
-
-
-@jit
-def add_scaled(out, row, factor):
-    """out += factor row."""
-    for n in range(out.shape[0]):
-        out[n] += factor * row[n]
-
-
-@jit
-def dot(a, b):
-    """The sum of the products."""
-    total = a.dtype.type(0)
-    for n in range(a.shape[0]):
-        total += a[n] * b[n]
-    return total
-
-
-@jit
-def sigmoid(row):
-    """In place."""
-    one = row.dtype.type(1)
-    for i in range(row.shape[0]):
-        row[i] = one / (one + _exp(-row[i]))
-
-
-@jit
-def sigmoid_backward(grad, row):
-    """In place: d of a sigmoid's result -> d of its argument; also for ``row`` = sigmoid."""
-    one = row.dtype.type(1)
-    for i in range(row.shape[0]):
-        grad[i] *= row[i] * (one - row[i])
-
-
-@jit
-def tanh(row):
-    """In place."""
-    one, two = row.dtype.type(1), row.dtype.type(2)
-    for i in range(row.shape[0]):
-        row[i] = one - two / (one + _exp(two * row[i]))
-
-
-@jit
-def tanh_backward(grad, row):
-    """In place."""
-    one = row.dtype.type(1)
-    for i in range(row.shape[0]):
-        grad[i] *= one - row[i] * row[i]
-
-
-@jit
-def softplus(row, most):
-    """In place: log(1 + exp(row)), and no more than ``most``."""
-    dtype = row.dtype.type
-    for i in range(row.shape[0]):
-        x = row[i]
-        y = max(x, dtype(0)) + dtype(math.log1p(_exp(-abs(x))))
-        row[i] = most if y > most else y
-
-
-@jit
-def softplus_backward(grad, row, most):
-    """In place; the slope 1 - exp(-row) is 0 from the ceiling on."""
-    dtype = row.dtype.type
-    for i in range(row.shape[0]):
-        grad[i] *= dtype(1) - _exp(-row[i]) if row[i] < most else dtype(0)
-
-
-@jit_finite
-def largest(row):
-    """The largest number of a row, in four strands; NaN may be passed over."""
-    a = b = c = d = row[0]
-    n = 0
-    while n + 4 <= row.shape[0]:
-        a, b, c, d = max(a, row[n]), max(b, row[n + 1]), max(c, row[n + 2]), max(d, row[n + 3])
-        n += 4
-    for i in range(n, row.shape[0]):
-        a = max(a, row[i])
-    return max(max(a, b), max(c, d))
-
-
-@jit
-def softmax(out, row, scale):
-    """out = softmax(scale row), scale > 0."""
-    most, total = largest(row), row.dtype.type(0)
-    for n in range(row.shape[0]):
-        e = _exp(scale * (row[n] - most))
-        out[n] = e
-        total += e
-    factor = row.dtype.type(1) / total
-    for n in range(row.shape[0]):
-        out[n] *= factor
-
-
-@jit
-def softmax_backward(grad, out):
-    """In place: d of a softmax's result -> d of its argument, the scale included."""
-    mean = dot(grad, out)
-    for n in range(grad.shape[0]):
-        grad[n] = out[n] * (grad[n] - mean)
-
-
-# The controller
-
-
-@jit
-def lstm_cell(gates, hidden, cell, cell_before):
-    """The four gates (4C,) in torch's order, in place; hidden and cell after the step."""
-    units = cell.shape[0]
-    sigmoid(gates[: 2 * units])
-    tanh(gates[2 * units : 3 * units])
-    sigmoid(gates[3 * units : 4 * units])
-    for c in range(units):
-        cell[c] = gates[units + c] * cell_before[c] + gates[c] * gates[2 * units + c]
-        hidden[c] = cell[c]
-    tanh(hidden)
-    for c in range(units):
-        hidden[c] *= gates[3 * units + c]
-
-
-@jit
-def lstm_cell_backward(d_gates, d_hidden, d_cell, gates, cell, cell_before, squashed):
-    """d_cell in place: after the step -> before it; ``squashed`` (C,) has room for tanh(cell)."""
-    units, one = cell.shape[0], cell.dtype.type(1)
-    copy(squashed, cell)
-    tanh(squashed)
-    for c in range(units):
-        i, f, g, o = gates[c], gates[units + c], gates[2 * units + c], gates[3 * units + c]
-        d = d_cell[c] + d_hidden[c] * o * (one - squashed[c] * squashed[c])
-        d_gates[c] = d * g * i * (one - i)
-        d_gates[units + c] = d * cell_before[c] * f * (one - f)
-        d_gates[2 * units + c] = d * i * (one - g * g)
-        d_gates[3 * units + c] = d_hidden[c] * squashed[c] * o * (one - o)
-        d_cell[c] = d * f
-
-
-# The heads. One order is [key M, beta 1, gate 1, shift S, gamma - 1: 1] for each head, [erase M, add M] for each writer.
-
-
-@jit
-def squash(order, shape, scratch):
-    """The ranges of section 3.3, in place: (O padded,)."""
-    dtype = order.dtype.type
-    one, two, width = dtype(1), dtype(2), shape.width
-    size = width + shape.shifts + 3
-    for i in range(order.shape[0]):
-        scratch[i] = _exp(-abs(order[i]))
-    for h in range(shape.heads):
-        start = h * size
-        squash_tanh(order, scratch, start, start + width)
-        squash_sigmoid(order, scratch, start + width + 1, start + width + 2)
-        for i in (start + width, start + size - 1):
-            x = max(order[i], dtype(0)) + dtype(math.log1p(scratch[i]))
-            order[i] = shape.most if x > shape.most else x
-        first = start + width + 2
-        few = order[first : first + shape.shifts]
-        most, total = largest(few), dtype(0)
-        for s in range(shape.shifts):
-            few[s] = _exp(few[s] - most)
-            total += few[s]
-        for s in range(shape.shifts):
-            few[s] /= total
-    for start in range(shape.heads * size, shape.orders, 2 * width):
-        squash_sigmoid(order, scratch, start, start + width)
-        squash_tanh(order, scratch, start + width, start + 2 * width)
-
-
-@jit
-def squash_tanh(row, exps, first, last):
-    """In place, from x and exp(-|x|)."""
-    one, zero = row.dtype.type(1), row.dtype.type(0)
-    for i in range(first, last):
-        e = exps[i] * exps[i]
-        x = (one - e) / (one + e)
-        row[i] = -x if row[i] < zero else x
-
-
-@jit
-def squash_sigmoid(row, exps, first, last):
-    """In place, from x and exp(-|x|)."""
-    one, zero = row.dtype.type(1), row.dtype.type(0)
-    for i in range(first, last):
-        row[i] = (exps[i] if row[i] < zero else one) / (one + exps[i])
-
-
-@jit
-def squash_backward(grad, order, shape):
-    """In place."""
-    one, zero, width = order.dtype.type(1), order.dtype.type(0), shape.width
-    size = width + shape.shifts + 3
-    for h in range(shape.heads):
-        start, mean = h * size, zero
-        for i in range(start, start + width):
-            grad[i] *= one - order[i] * order[i]
-        for i in (start + width, start + size - 1):  # softplus has the slope 1 - exp(-result), and 0 at the ceiling
-            grad[i] *= one - _exp(-order[i]) if order[i] < shape.most else zero
-        gate = order[start + width + 1]
-        grad[start + width + 1] *= gate * (one - gate)
-        first = start + width + 2
-        for i in range(first, first + shape.shifts):
-            mean += grad[i] * order[i]
-        for i in range(first, first + shape.shifts):
-            grad[i] = order[i] * (grad[i] - mean)
-    for start in range(shape.heads * size, shape.orders, 2 * width):
-        for i in range(start, start + width):
-            grad[i] *= order[i] * (one - order[i])
-        for i in range(start + width, start + 2 * width):
-            grad[i] *= one - order[i] * order[i]
-
-
-# Addressing. A ``ring`` is a row with its ends repeated on the other side, so that a circular shift is a plain one.
-
-
-@jit
-def close_ring(ring, locations, reach):
-    """Repeat the ends, from the inside outwards, since a shift may reach around more than once."""
-    for i in range(reach):
-        ring[reach - 1 - i] = ring[reach - 1 - i + locations]
-        ring[reach + locations + i] = ring[reach + i]
-
-
-@jit
-def cosine_similarity(similarity, keys, memory, norm, locations, epsilon):
-    """Equation 6 for all heads: keys (H,M), memory (M,N), norm (N,) -> similarity (H,N)."""
-    for h in range(keys.shape[0]):
-        fill(similarity[h], 0)
-    multiply(similarity, keys, memory)
-    for h in range(keys.shape[0]):
-        length, row = np.sqrt(dot(keys[h], keys[h])), similarity[h]
-        for n in range(locations):
-            row[n] /= length * norm[n] + epsilon
-
-
-@jit
-def cosine_similarity_backward(d_similarity, d_key, d_norm, similarity, key, norm, epsilon):
-    """One head: d_similarity in place -> d of key times memory; adds to d_norm, fills d_key with its length's part."""
-    zero = norm.dtype.type(0)
-    length = np.sqrt(dot(key, key))
-    d_length = zero
-    for n in range(d_similarity.shape[0]):
-        d = d_similarity[n] / (length * norm[n] + epsilon)
-        d_similarity[n] = d
-        d_length -= d * similarity[n] * norm[n]
-        d_norm[n] -= d * similarity[n] * length
-    factor = d_length / length if length > zero else length
-    for m in range(key.shape[0]):
-        d_key[m] = factor * key[m]
-
-
-@jit
-def dots_backward(d_memory, d_keys, d_dots, d_norm, memory, keys):
-    """The rest of equation 6, all heads: keys times memory (H,N), norms of memory -> adds to d_memory and d_keys."""
-    for m in range(memory.shape[0]):
-        for n in range(0, memory.shape[1], LANES):
-            grad = fma(load(memory, (m, n)), load(d_norm, (n,)), load(d_memory, (m, n)))
-            store(d_memory, (m, n), grad)
-    for h in range(keys.shape[0]):
-        for m in range(memory.shape[0]):
-            d_keys[h, m] += row_dot(memory, m, d_dots[h])
-        add(d_memory, d_dots[h], keys[h])
-
-
-@jit
-def interpolate(ring, content, before, gate, reach):
-    """Equation 7, into a ring."""
-    other = content.dtype.type(1) - gate
-    for n in range(content.shape[0]):
-        ring[reach + n] = gate * content[n] + other * before[n]
-    close_ring(ring, content.shape[0], reach)
-
-
-@jit
-def shift(shifted, ring, weights):
-    """Equation 8: weight S//2 + 1 takes what lay one location before."""
-    last, zero = weights.shape[0] - 1, spread(ring.dtype.type(0))
-    for n in range(0, shifted.shape[0], LANES):
-        value = zero
-        for s in range(weights.shape[0]):
-            value = fma(spread(weights[s]), load(ring, (last - s + n,)), value)
-        store(shifted, (n,), value)
-
-
-@jit
-def shift_backward(d_gated, d_weights, d_shifted, d_ring, ring, weights):
-    """d of the shifted row (0 in its padding), and the same as a ring -> d of the row before, and of the weights."""
-    last, zero = weights.shape[0] - 1, spread(ring.dtype.type(0))
-    for n in range(0, d_gated.shape[0], LANES):
-        value = zero
-        for s in range(weights.shape[0]):
-            value = fma(spread(weights[s]), load(d_ring, (s + n,)), value)
-        store(d_gated, (n,), value)
-    for s in range(weights.shape[0]):
-        value = zero
-        for n in range(0, d_gated.shape[0], LANES):
-            value = fma(load(d_shifted, (n,)), load(ring, (last - s + n,)), value)
-        d_weights[s] = total(value)
-
-
-@jit
-def sharpen(weighting, shifted, gamma, tiny, logs):
-    """Equation 9, as softmax(gamma log w); ``logs`` has room for N numbers."""
-    for n in range(shifted.shape[0]):
-        logs[n] = _log(tiny if shifted[n] < tiny else shifted[n])
-    softmax(weighting, logs[: shifted.shape[0]], gamma)
-
-
-@jit
-def sharpen_backward(d_shifted, grad, weighting, shifted, gamma, tiny):
-    """d of the weighting -> d of the shifted row; returns d of gamma."""
-    zero = grad.dtype.type(0)
-    mean, d_gamma = dot(grad, weighting), zero
-    for n in range(grad.shape[0]):
-        w = tiny if shifted[n] < tiny else shifted[n]
-        d = weighting[n] * (grad[n] - mean)
-        d_gamma += d * _log(w)
-        d_shifted[n] = zero if shifted[n] < tiny else d * gamma / w
-    return d_gamma
-
-
-# Reading and writing: one head's weighting (N,) and vectors (M,), memory (M,N)
-
-
-@jit
-def row_dot(matrix, m, row):
-    """The sum of the products of a row of a matrix with another row."""
-    value = spread(row.dtype.type(0))
-    for n in range(0, row.shape[0], LANES):
-        value = fma(load(matrix, (m, n)), load(row, (n,)), value)
-    return total(value)
-
-
-@jit
-def read(reads, memory, weighting):
-    """Equation 2."""
-    for m in range(memory.shape[0]):
-        reads[m] = row_dot(memory, m, weighting)
-
-
-@jit
-def erase(new, old, weighting, vector):
-    """Equation 3: (M,N) -> (M,N), which may be the same."""
-    for m in range(new.shape[0]):
-        factor = spread(-vector[m])
-        for n in range(0, new.shape[1], LANES):
-            value = load(old, (m, n))
-            store(new, (m, n), fma(multiplied(value, load(weighting, (n,))), factor, value))
-
-
-@jit
-def erase_backward(d_memory, d_weighting, d_vector, old, weighting, vector):
-    """d_memory in place: of the new memory -> of the old; adds to d_weighting, fills d_vector."""
-    for m in range(old.shape[0]):
-        factor, total_m = spread(-vector[m]), spread(vector.dtype.type(0))
-        for n in range(0, old.shape[1], LANES):
-            grad, w = load(d_memory, (m, n)), load(weighting, (n,))
-            d = multiplied(grad, load(old, (m, n)))
-            total_m = fma(d, w, total_m)
-            store(d_weighting, (n,), fma(d, factor, load(d_weighting, (n,))))
-            store(d_memory, (m, n), fma(multiplied(grad, w), factor, grad))
-        d_vector[m] = -total(total_m)
-
-
-@jit
-def add(memory, weighting, vector):
-    """Equation 4, in place."""
-    for m in range(memory.shape[0]):
-        factor = spread(vector[m])
-        for n in range(0, memory.shape[1], LANES):
-            store(memory, (m, n), fma(load(weighting, (n,)), factor, load(memory, (m, n))))
-
-
-@jit
-def norms(norm, memory, locations):
-    """The length of each row of memory, which is a column here: (M,N) -> (N,)."""
-    for n in range(0, memory.shape[1], LANES):
-        value = spread(norm.dtype.type(0))
-        for m in range(memory.shape[0]):
-            value = fma(load(memory, (m, n)), load(memory, (m, n)), value)
-        store(norm, (n,), value)
-    for n in range(locations):
-        norm[n] = np.sqrt(norm[n])
-
-
-@jit
-def write_and_read(new, reads, old, weighting, vectors):
-    """Equations 3 and 4, then 2; ``vectors`` is [erase M, add M] of each writer."""
-    width = new.shape[0]
-    writers = vectors.shape[0] // (2 * width)
-    readers = weighting.shape[0] - writers
-    for h in range(writers):
-        erase(new, new if h else old, weighting[readers + h], vectors[2 * h * width : (2 * h + 1) * width])
-    for h in range(writers):
-        add(new, weighting[readers + h], vectors[(2 * h + 1) * width : (2 * h + 2) * width])
-    for r in range(readers):
-        read(reads[r * width : (r + 1) * width], new, weighting[r])
-
-
-@jit
-def write_and_read_backward(d_memory, d_weighting, d_vectors, d_reads, new, old, weighting, vectors, erased):
-    """d_memory in place: after the step -> before its write; adds to d_weighting, fills d_vectors.
-
-    ``erased`` (W,M,N) has room for memory as each writer found it when it erased.
-    """
-    width = new.shape[0]
-    writers = vectors.shape[0] // (2 * width)
-    readers = weighting.shape[0] - writers
-    multiply(d_weighting[:readers], d_reads.reshape(readers, width), new)
-    for r in range(readers):
-        add(d_memory, weighting[r], d_reads[r * width : (r + 1) * width])
-    for h in range(writers):
-        first, w = (2 * h + 1) * width, weighting[readers + h]
-        read(d_vectors[first : first + width], d_memory, w)
-        d_w = d_weighting[readers + h : readers + h + 1]
-        multiply(d_w, vectors[first : first + width].reshape(1, width), d_memory)
-        if h + 1 < writers:
-            erase(erased[h + 1], erased[h] if h else old, w, vectors[first - width : first])
-    for h in range(writers - 1, -1, -1):
-        first, before = 2 * h * width, erased[h] if h else old
-        vector, d_vector = vectors[first : first + width], d_vectors[first : first + width]
-        erase_backward(d_memory, d_weighting[readers + h], d_vector, before, weighting[readers + h], vector)
-
-
-# A head's step, and a step's whole. ``place`` is a sequence's place in the arrays with N in them.
-
-
-@jit
-def address(record, before, after, place, order, shape, keys, ring):
-    """Equations 5 to 9 for one sequence: from slot ``before`` of the record to slot ``after``."""
-    heads, width = keys.shape
-    shifts, locations = shape.shifts, shape.locations
-    size, reach = width + shifts + 3, shifts // 2
-    for h in range(heads):
-        copy(keys[h], order[h * size : h * size + width])
-    similarity, norm = record.similarity[after, place], record.norm[before, place]
-    cosine_similarity(similarity, keys, record.memory[before, place], norm, locations, shape.epsilon)
-    for h in range(heads):
-        o = order[h * size + width : (h + 1) * size]
-        content, shifted = record.content[after, place, h, :locations], record.shifted[after, place, h]
-        weighting = record.weighting[after, place, h]
-        softmax(content, similarity[h, :locations], o[0])
-        interpolate(ring, content, record.weighting[before, place, h], o[1], reach)
-        shift(shifted, ring, o[2 : 2 + shifts])
-        sharpen(weighting[:locations], shifted[:locations], o[2 + shifts] + order.dtype.type(1), shape.tiny, ring)
-        fill(weighting[locations:], 0)
-
-
-@jit
-def address_backward(record, d, before, after, place, order, d_order, shape, room):
-    """From d of the weightings after the step to d of those before it, of memory, and of the heads' orders."""
-    heads, width, shifts, locations = shape.heads, shape.width, shape.shifts, shape.locations
-    size, reach, one = width + shifts + 3, shifts // 2, order.dtype.type(1)
-    memory, norm = record.memory[before, place], record.norm[before, place, :locations]
-    fill(room.d_norm, 0)
-    for h in range(heads):
-        o, d_o = order[h * size : (h + 1) * size], d_order[h * size : (h + 1) * size]
-        beta, gate, gamma = o[width], o[width + 1], o[width + 2 + shifts] + one
-        move, d_move = o[width + 2 : width + 2 + shifts], d_o[width + 2 : width + 2 + shifts]
-        content = record.content[after, place, h, :locations]
-        weighting_before = record.weighting[before, place, h, :locations]
-        weighting, shifted = record.weighting[after, place, h, :locations], record.shifted[after, place, h, :locations]
-        similarity, grad = record.similarity[after, place, h, :locations], d.weighting[place, h, :locations]
-        interpolate(room.ring, content, weighting_before, gate, reach)
-        d_gamma = sharpen_backward(room.d_shifted[:locations], grad, weighting, shifted, gamma, shape.tiny)
-        d_o[width + 2 + shifts] = d_gamma
-        copy(room.d_ring[reach:], room.d_shifted[:locations])
-        close_ring(room.d_ring, locations, reach)
-        shift_backward(d.weighting[place, h], d_move, room.d_shifted, room.d_ring, room.ring, move)
-        d_o[width + 1] = dot(grad, content) - dot(grad, weighting_before)
-        d_similarity = room.d_dots[h, :locations]
-        for n in range(locations):
-            d_similarity[n] = gate * grad[n]
-            grad[n] *= one - gate
-        softmax_backward(d_similarity, content)
-        d_o[width] = dot(d_similarity, similarity)
-        for n in range(locations):
-            d_similarity[n] *= beta
-        d_norm = room.d_norm[:locations]
-        cosine_similarity_backward(d_similarity, room.d_keys[h], d_norm, similarity, o[:width], norm, shape.epsilon)
-        copy(room.keys[h], o[:width])
-    for n in range(locations):
-        room.d_norm[n] = room.d_norm[n] / norm[n] if norm[n] > 0 else norm[n]
-    dots_backward(d.memory[place], room.d_keys, room.d_dots, room.d_norm, memory, room.keys)
-    for h in range(heads):
-        copy(d_order[h * size :], room.d_keys[h])
-
-
-@jit
-def run(first, last, place, room, weights, record, shape):
-    """All steps for the sequences from ``first`` to ``last`` of the batch, at ``place`` and after it."""
-    layers, steps, slots = record.seen.shape[0], record.gates.shape[1], record.memory.shape[0]
-    units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
-    lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
-    for p in range(place, place + last - first):
-        norms(record.norm[0, p], record.memory[0, p], shape.locations)
-    for t in range(steps):
-        before, after = t % slots, (t + 1) % slots
-        for layer in range(layers):
-            for b in range(first, last):
-                copy(record.gates[layer, t, b], weights.bias[layer])
-            multiply(record.gates[layer, t, first:last], record.seen[layer, t, first:last], weights.layers_t[layer])
-            for b in range(first, last):
-                gates, hidden = record.gates[layer, t, b], record.features[t, b, :units]
-                if lstm:
-                    lstm_cell(gates, hidden, record.cell[layer, t + 1, b], record.cell[layer, t, b])
-                    copy(record.seen[layer, t + 1, b, own:], hidden)
-                else:
-                    tanh(gates)
-                    copy(hidden, gates[:units])
-                if layer + 1 < layers:
-                    copy(record.seen[layer + 1, t, b, shape.inputs :], hidden)
-        for b in range(first, last):
-            copy(record.orders[t, b], weights.heads_bias)
-        multiply(record.orders[t, first:last], record.features[t, first:last], weights.heads_t)
-        for b in range(first, last):
-            p, order, features = place + b - first, record.orders[t, b], record.features[t, b]
-            squash(order, shape, room.exps)
-            address(record, before, after, p, order, shape, room.keys, room.ring)
-            old, new, norm = record.memory[before, p], record.memory[after, p], record.norm[after, p]
-            reads, weighting = features[units:], record.weighting[after, p]
-            write_and_read(new, reads, old, weighting, order[writes : shape.orders])
-            norms(norm, new, shape.locations)
-            copy(record.seen[0, t + 1, b, shape.inputs :], reads)
-            for y in range(weights.output.shape[0]):
-                record.logits[t, b, y] = weights.output_bias[y] + dot(features, weights.output[y])
-
-
-@jit
-def run_backward(first, last, place, room, weights, record, d, shape):
-    """All steps from the last to the first."""
-    layers, steps, dtype = record.seen.shape[0], record.gates.shape[1], record.gates.dtype
-    units, writes = shape.units, shape.heads * (shape.width + shape.shifts + 3)
-    lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
-    d_features, d_hidden = room.d_features[: last - first], room.d_hidden[: last - first]
-    for t in range(steps - 1, -1, -1):
-        for i in range(last - first):
-            fill(d_features[i], 0)
-        multiply(d_features, d.logits[t, first:last], weights.output)
-        for b in range(first, last):
-            i, p = b - first, place + b - first
-            order, d_order, d_reads = record.orders[t, b], d.orders[t, b], d_features[i, units : units + shape.reads]
-            add_scaled(d_reads, d.seen[0, b, shape.inputs :], dtype.type(1))
-            copy(d_hidden[i], d_features[i, :units])
-            new, old, weighting = record.memory[t + 1, p], record.memory[t, p], record.weighting[t + 1, p]
-            vectors, d_vectors = order[writes : shape.orders], d_order[writes : shape.orders]
-            write_and_read_backward(
-                d.memory[p], d.weighting[p], d_vectors, d_reads, new, old, weighting, vectors, room.erased
-            )
-            address_backward(record, d, t, t + 1, p, order, d_order, shape, room)
-            squash_backward(d_order, order, shape)
-        multiply(d_hidden, d.orders[t, first:last], weights.heads)
-        for layer in range(layers - 1, -1, -1):
-            for b in range(first, last):
-                grad, seen, gates = d.gates[layer, t, b], d.seen[layer, b], record.gates[layer, t, b]
-                hidden = d_hidden[b - first, :units]
-                if lstm:
-                    cell, before = record.cell[layer, t + 1, b], record.cell[layer, t, b]
-                    add_scaled(hidden, seen[own : own + units], dtype.type(1))
-                    lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, room.squashed)
-                else:
-                    copy(grad, hidden)
-                    tanh_backward(grad[:units], gates)
-                fill(seen, 0)
-            multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
-            for b in range(first, last):
-                if layer > 0:
-                    copy(d_hidden[b - first], d.seen[layer, b, shape.inputs : shape.inputs + units])
-                else:
-                    copy(d.inputs[t, b], d.seen[0, b, : shape.inputs])
-
-
-# Losses: logits -> d of the logits, for the mean over all bits that count, and each sequence's sums
-
-
-@jit
-def losses(first, last, record, d, targets, mask, weight, huber, sums):
-    """Cross-entropy (nats) or Huber loss; sums (B,3): loss, nats of cross-entropy, wrong bits. ``weight``: of a bit."""
-    dtype = weight.dtype.type
-    zero, half, one = dtype(0), dtype(0.5), dtype(1)
-    for b in range(first, last):
-        fill(sums[b], 0)
-        for t in range(targets.shape[0]):
-            logits, grad, target = record.logits[t, b], d.logits[t, b], targets[t, b]
-            for y in range(logits.shape[0]):
-                x, z, m = logits[y], target[y], mask[t, b]
-                e = _exp(-abs(x))
-                p = (one if x >= zero else e) / (one + e)
-                nats = max(x, zero) - x * z + _log(one + e)
-                off = p - z
-                if huber:
-                    grad[y] = m * weight[0] * off * p * (one - p)
-                    sums[b, 0] += m * half * off * off
-                else:
-                    grad[y] = m * weight[0] * off
-                    sums[b, 0] += m * nats
-                sums[b, 1] += m * nats
-                sums[b, 2] += m if (x > zero) != (z > half) else zero
-
-
-@jit
-def learn(first, last, place, room, weights, record, d, shape, weighting, memory, targets, mask, weight, huber, sums):
-    """Forward, loss and backward of a batch's sequences, TOGETHER at a time, so that their steps stay in the caches."""
-    locations = shape.locations
-    for b in range(first, last, TOGETHER):
-        end = min(b + TOGETHER, last)
-        for i in range(end - b):
-            for h in range(shape.heads):
-                copy(record.weighting[0, place + i, h], weighting[b + i, h])
-                fill(record.weighting[0, place + i, h, locations:], 0)
-                fill(d.weighting[place + i, h], 0)
-            for m in range(shape.width):
-                row = record.memory[0, place + i, m]
-                for n in range(locations):
-                    row[n] = memory[b + i, n, m]
-                fill(row[locations:], 0)
-                fill(d.memory[place + i, m], 0)
-        run(b, end, place, room, weights, record, shape)
-        losses(b, end, record, d, targets, mask, weight, huber, sums)
-        run_backward(b, end, place, room, weights, record, d, shape)
-
-
-# Optimisers, over all parameters in one row
-
-
-@jit
-def clip(grad, by_norm, at):
-    """In place: bound the norm of the whole or each number; returns the norm before."""
-    norm = np.sqrt(dot(grad, grad))
-    if by_norm:
-        factor = at / (norm + grad.dtype.type(1e-6))
-        if factor < 1:
-            for i in range(grad.shape[0]):
-                grad[i] *= factor
-    else:
-        for i in range(grad.shape[0]):
-            grad[i] = min(max(grad[i], -at), at)
-    return norm
-
-
-@jit
-def adam(theta, grad, mean, square, rate, beta_1, beta_2, epsilon, correction):
-    """Kingma and Ba (2015) as torch has it: rate = learning rate / (1 - beta_1^k), correction = sqrt(1 - beta_2^k)."""
-    one = grad.dtype.type(1)
-    for i in range(theta.shape[0]):
-        mean[i] += (one - beta_1) * (grad[i] - mean[i])
-        square[i] = beta_2 * square[i] + (one - beta_2) * grad[i] * grad[i]
-        theta[i] -= rate * mean[i] / (np.sqrt(square[i]) / correction + epsilon)
-
-
-@jit
-def graves_rmsprop(theta, grad, square, mean, delta, rate, decay, momentum, epsilon):
-    """Graves (2013), equations 38 to 45."""
-    one = grad.dtype.type(1)
-    for i in range(theta.shape[0]):
-        square[i] += (one - decay) * (grad[i] * grad[i] - square[i])
-        mean[i] += (one - decay) * (grad[i] - mean[i])
-        delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(square[i] - mean[i] * mean[i] + epsilon)
-        theta[i] += delta[i]
-
-
-# For torch
+    from ntm.kernels import (
+        TOGETHER,
+        Gradients,
+        Record,
+        Room,
+        Shape,
+        Weights,
+        adam,
+        clip,
+        graves_rmsprop,
+        learn,
+        run,
+        run_backward,
+        transpose,
+    )
+    from ntm.simd import LANES, padded
+except ImportError as error:
+    if error.name not in ("numba", "llvmlite"):
+        raise
+    COMPILES = False
+else:
+    COMPILES = True
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -918,6 +81,7 @@ class Lease:
         self.arrays = _cut(self.buffer, shapes)
 
     def __del__(self) -> None:
+        """Pass the memory on."""
         if self.buffer.nbytes <= self.LARGEST:
             self.free.append(self.buffer)
             self.free.sort(key=len)
@@ -933,12 +97,24 @@ def _helpers() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has the executor, but not its threads
 
 
-def _together(calls: list[Callable[[], None]]) -> None:
-    """Each in a thread of its own, the first in this one."""
-    others = [_helpers().submit(call) for call in calls[1:]]
-    calls[0]()
+def _together(calls: list[Callable[[], None]], threads: int) -> None:
+    """Each in a thread of its own, the first in this one; all in this one if there is to be no other."""
+    others = [_helpers().submit(call) for call in calls[1:] if threads > 1]
+    for call in calls[: 1 if threads > 1 else None]:
+        call()
     for other in others:
         other.result()
+
+
+@contextlib.contextmanager
+def _torch_alone() -> Iterator[None]:
+    """Torch computes in the calling thread: its own threads spin for milliseconds after use, in the way of ours."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _shared(rooms: list[Room], places: int, kernel: Any, batch: int, *arguments: Any) -> None:
@@ -948,7 +124,7 @@ def _shared(rooms: list[Room], places: int, kernel: Any, batch: int, *arguments:
     """
     bounds = [batch * i // len(rooms) for i in range(len(rooms) + 1)]
     parts = [(bounds[i], bounds[i + 1], places * i if places else bounds[i], room) for i, room in enumerate(rooms)]
-    _together([functools.partial(_flushed, kernel, *part, *arguments) for part in parts])
+    _together([functools.partial(_flushed, kernel, *part, *arguments) for part in parts], len(parts))
 
 
 def _flushed(kernel: Any, *arguments: Any) -> None:
@@ -995,14 +171,18 @@ class Sizes(NamedTuple):
     def weights(self) -> dict[str, tuple[int, ...]]:
         """The shapes of Weights."""
         features = self.C + self.R * self.M
-        shapes = [(self.L, self.G, padded(self.K)), (self.L, self.K, padded(self.G)), (self.L, self.G)]
+        shapes: list[tuple[int, ...]] = [
+            (self.L, self.G, padded(self.K)),
+            (self.L, self.K, padded(self.G)),
+            (self.L, self.G),
+        ]
         shapes += [(self.O, padded(self.C)), (self.C, padded(self.O)), (self.O,), (self.Y, padded(features)), (self.Y,)]
         return dict(zip(Weights._fields, shapes, strict=True))
 
     def record(self, steps: int, batch: int, locations: int, slots: int, places: int) -> dict[str, tuple[int, ...]]:
         """The shapes of a Record: ``slots`` and ``places`` of what has N in it."""
         layers, heads, n = self.L, self.R + self.W, padded(locations)
-        shapes = [(layers, steps + 1, batch, self.K), (layers, steps, batch, padded(self.G))]
+        shapes: list[tuple[int, ...]] = [(layers, steps + 1, batch, self.K), (layers, steps, batch, padded(self.G))]
         shapes += [(layers if self.lstm else 0, steps + 1, batch, self.C), (steps, batch, self.C + self.R * self.M)]
         shapes += [(steps, batch, self.Y), (steps, batch, padded(self.O)), (slots, places, n)]
         shapes += [(slots, places, heads, n)] * 4 + [(slots, places, self.M, n)]
@@ -1011,7 +191,11 @@ class Sizes(NamedTuple):
     def gradients(self, steps: int, batch: int, locations: int, places: int) -> dict[str, tuple[int, ...]]:
         """The shapes of Gradients."""
         n = padded(locations)
-        shapes = [(steps, batch, self.Y), (self.L, batch, padded(self.K)), (self.L if self.lstm else 0, batch, self.C)]
+        shapes: list[tuple[int, ...]] = [
+            (steps, batch, self.Y),
+            (self.L, batch, padded(self.K)),
+            (self.L if self.lstm else 0, batch, self.C),
+        ]
         shapes += [(places, self.R + self.W, n), (places, self.M, n), (steps, batch, self.X)]
         shapes += [(self.L, steps, batch, padded(self.G)), (steps, batch, padded(self.O))]
         return dict(zip(Gradients._fields, shapes, strict=True))
@@ -1019,7 +203,16 @@ class Sizes(NamedTuple):
     def rooms(self, threads: int, batch: int, locations: int, dtype: Any) -> list[Room]:
         """Scratch for threads that each have at most ``batch`` sequences at a time."""
         heads, n, ring = self.R + self.W, padded(locations), padded(locations) + self.S + LANES
-        shapes = [(heads, self.M), (heads, self.M), (ring,), (ring,), (n,), (heads, n), (n,), (self.W, self.M, n)]
+        shapes: list[tuple[int, ...]] = [
+            (heads, self.M),
+            (heads, self.M),
+            (ring,),
+            (ring,),
+            (n,),
+            (heads, n),
+            (n,),
+            (self.W, self.M, n),
+        ]
         shapes += [(padded(self.O),), (self.C,), (batch, padded(self.C + self.R * self.M)), (batch, padded(self.C))]
         return [Room(*(np.zeros(shape, dtype) for shape in shapes)) for _ in range(threads)]
 
@@ -1049,8 +242,8 @@ class Sizes(NamedTuple):
         transpose(weights.heads_t, weights.heads)
         weights.output[:, : output.shape[1]] = output
         weights.heads_bias[:], weights.output_bias[:] = heads_bias, output_bias
-        padding = (weights.layers, self.K), (weights.layers_t, self.G), (weights.heads, self.C), (weights.heads_t, self.O)
-        for array, end in (*padding, (weights.output, output.shape[1])):
+        ends = (weights.layers, self.K), (weights.layers_t, self.G), (weights.output, output.shape[1])
+        for array, end in (*ends, (weights.heads, self.C), (weights.heads_t, self.O)):
             array[..., end:] = 0
 
     def fill_start(self, record: Record, inputs: Tensor, hidden: Tensor, cell: Tensor, reads: Tensor) -> None:
@@ -1064,7 +257,7 @@ class Sizes(NamedTuple):
             record.cell[:, 0] = cell.detach().numpy()
 
     def of_state(self, d: Gradients, locations: int) -> tuple[np.ndarray, ...]:
-        """d of hidden, cell, reads, weighting and memory, as views into what is carried."""
+        """Gradients of hidden, cell, reads, weighting and memory, as views into what is carried."""
         d_reads = d.seen[0, :, self.X : self.X + self.R * self.M].reshape(-1, self.R, self.M)
         d_hidden = d.seen[:, :, self.K - self.C : self.K] if self.lstm else d.seen[:, :, :0]
         return d_hidden, d.cell, d_reads, d.weighting[:, :, :locations], d.memory[:, :, :locations].transpose(0, 2, 1)
@@ -1100,12 +293,12 @@ def multiply_all(products: list[tuple[Tensor, ...]]) -> None:
             torch.sum(right, 0, out=out)
 
 
-def in_parts(products: list[tuple[Tensor, ...]], threads: int) -> list[list[tuple[Tensor, ...]]]:
-    """The same products, their results cut into parts for so many threads."""
-    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in range(threads)]
+def in_parts(products: list[tuple[Tensor, ...]], batch: int) -> list[list[tuple[Tensor, ...]]]:
+    """The same products, their results cut in two where that pays, whether or not there are two threads for it."""
+    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in range(1 if batch == 1 else 2)]
     for *left, right, out in products:
         for i, part in enumerate(parts):
-            rows = slice(len(out) * i // threads, len(out) * (i + 1) // threads)
+            rows = slice(len(out) * i // len(parts), len(out) * (i + 1) // len(parts))
             part.append((left[0][rows], right, out[rows]) if left else (right[:, rows], out[rows]))
     return parts
 
@@ -1148,7 +341,7 @@ class Sequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_logits: Tensor | None, *d_after: Tensor | None) -> tuple[Tensor | None, ...]:
-        """d of all tensors that went into ``forward``."""
+        """The gradients of all tensors that went into ``forward``."""
         inputs, *tensors = ctx.saved_tensors
         sizes, record, weights = ctx.sizes, ctx.record, ctx.weights
         (steps, batch, _), locations = inputs.shape, tensors[4].shape[1]
@@ -1164,7 +357,9 @@ class Sequence(torch.autograd.Function):
         asked = zip((d.inputs, *sizes.of_state(d, locations)), ctx.needs_input_grad[2:8], strict=True)
         d_state = [torch.from_numpy(value.copy()) if needed else None for value, needed in asked]
         grads = [torch.empty_like(parameter) for parameter in tensors[5:]]
-        multiply_all(sizes.weight_gradients(record, d, grads))
+        products = in_parts(sizes.weight_gradients(record, d, grads), batch)
+        with _torch_alone():
+            _together([functools.partial(multiply_all, part) for part in products], len(ctx.rooms))
         return None, None, *d_state, *grads
 
 
@@ -1182,21 +377,30 @@ _COMPILED = [
 ]
 
 
-def serves(model: nn.Module) -> bool:
+@functools.cache
+def compiles() -> bool:
+    """Whether numba is here; says once if it is not."""
+    if not COMPILES:
+        warnings.warn("numba is not installed: the literal model runs, some fifteen times slower", stacklevel=4)
+    return COMPILES
+
+
+def serves(model: Any) -> bool:
     """Whether the engine computes what the literal model would: on the CPU, with the equations as they are."""
     weight = model.output.weight
     return (
-        numba is not None
+        compiles()
         and weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.float64)
         and all(getattr(place, name) is function for place, name, function in _COMPILED)
+        and all(p.dtype == weight.dtype for p in model.parameters())
         and type(model.controller) in (controller.LSTM, controller.Feedforward)
         and type(model.heads) is heads.Heads
         and not torch._C._are_functorch_transforms_active()
     )
 
 
-def forward(model: nn.Module, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+def forward(model: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
     """What the literal ``model(inputs, state)`` returns."""
     keep = torch.is_grad_enabled()
     sizes, tensors = sizes_of(model), [*flat_state(state), *parameters_of(model)]
@@ -1236,7 +440,7 @@ class Plan:
         self.shape = sizes.shape(locations, dtype)
         self.start = weighting.numpy(), memory.numpy()
         self.learned = hidden, cell, reads  # expanded from the parameters themselves, so always up to date
-        self.products = in_parts(sizes.weight_gradients(self.record, self.d, step.grads), threads)
+        self.products = in_parts(sizes.weight_gradients(self.record, self.d, step.grads), batch)
         d_hidden, d_cell, d_reads, _, _ = sizes.of_state(self.d, locations)
         grads = [grad.numpy() for grad in step.grads[len(step.parameters) :]]
         self.start_gradients = list(zip(grads, (d_reads, d_hidden, d_cell), (0, 1, 1), strict=False))
@@ -1250,10 +454,14 @@ class Step:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float
+        self, model: Any, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float
     ) -> None:
         self.model, self.optimizer, self.sizes, self.huber, self.clip_norm = (
-            model, optimizer, sizes_of(model), huber, clip_norm
+            model,
+            optimizer,
+            sizes_of(model),
+            huber,
+            clip_norm,
         )
         self.parameters = parameters_of(model)
         everything = [*self.parameters, model.initial_reads]
@@ -1288,13 +496,10 @@ class Step:
         key = (*inputs.shape[:2], threads)
         if key not in self.plans:
             self.plans[key] = Plan(self, *key)
-        torch.set_num_threads(1)  # torch's own threads go on spinning for milliseconds after a product
-        try:
+        with _torch_alone():
             costs = self.gradients(self.plans[key], inputs, targets, mask)
-            if math.isfinite(costs.norm) and math.isfinite(costs.loss):
-                self.update(rate)
-        finally:
-            torch.set_num_threads(threads)
+        if math.isfinite(costs.norm) and math.isfinite(costs.loss):
+            self.update(rate)
         return costs
 
     def gradients(self, plan: "Plan", inputs: Tensor, targets: Tensor, mask: Tensor) -> Costs:
@@ -1307,10 +512,22 @@ class Step:
         bits = float(counts.sum()) * sizes.Y
         plan.weight[0] = 1 / bits
         _shared(
-            plan.rooms, TOGETHER, learn, batch, self.weights, record, d, plan.shape, *plan.start, targets.numpy(), counts,
-            plan.weight, self.huber, plan.sums,
+            plan.rooms,
+            TOGETHER,
+            learn,
+            batch,
+            self.weights,
+            record,
+            d,
+            plan.shape,
+            *plan.start,
+            targets.numpy(),
+            counts,
+            plan.weight,
+            self.huber,
+            plan.sums,
         )
-        _together([functools.partial(multiply_all, part) for part in plan.products])
+        _together([functools.partial(multiply_all, part) for part in plan.products], len(plan.rooms))
         for grad, of, axis in plan.start_gradients:
             np.sum(of, axis=axis, keepdims=True, out=grad)
         norm = float(clip(self.grad.numpy(), self.clip_norm, self.clip_at))
@@ -1318,6 +535,7 @@ class Step:
         return Costs(loss / bits, nats / math.log(2) / batch, wrong / batch, norm)
 
     def update(self, rate: float) -> None:
+        """What the optimiser would do with the gradients."""
         number, theta, grad = self.number, self.theta.numpy(), self.grad.numpy()
         if self.is_adam:
             self.count += 1
@@ -1326,7 +544,7 @@ class Step:
             terms = (rate / (1 - beta_1**k), beta_1, beta_2, group["eps"], math.sqrt(1 - beta_2**k))
             adam(theta, grad, *self.moments, *map(number, terms))
         else:
-            o = self.optimizer
+            o: Any = self.optimizer
             graves_rmsprop(theta, grad, *self.moments, *map(number, (rate, o.DECAY, o.MOMENTUM, o.EPSILON)))
 
 
@@ -1337,12 +555,13 @@ def _one_row(tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     return row, [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
-def sizes_of(model: nn.Module) -> Sizes:
-    c = model.config
-    return Sizes(c.inputs, c.outputs, c.hidden, c.layers, c.width, c.read_heads, c.write_heads, c.shifts, c.controller == "lstm")
+def sizes_of(model: Any) -> Sizes:
+    """Of an NTM."""
+    c, lstm = model.config, model.config.controller == "lstm"
+    return Sizes(c.inputs, c.outputs, c.hidden, c.layers, c.width, c.read_heads, c.write_heads, c.shifts, lstm)
 
 
-def parameters_of(model: nn.Module) -> list[Tensor]:
+def parameters_of(model: Any) -> list[Tensor]:
     """In the order of ``Sizes.fill_weights``."""
     projection, output = model.heads.projection, model.output
     if model.config.controller == "lstm":

@@ -130,11 +130,11 @@ def total(typing_context, pack):
     return pack.dtype(pack), generate
 
 
-def tile(rows: int, columns: int, strands: int) -> Callable[..., None]:
+def tile(rows: int, columns: int) -> Callable[..., None]:
     """A function for numba that adds to a block of a product: out[b:b+rows, j:j+columns*LANES] += source @ weight.
 
-    The sums stay in registers over all k, which is as many as ``weight`` has rows. ``strands`` sums beside each other
-    for each number of the result keep a processor busy that needs several cycles for one addition.
+    The sums stay in registers over all k, which is as many as ``weight`` has rows, and are made in the same order
+    whatever the block's size.
     """
 
     @intrinsic
@@ -143,51 +143,31 @@ def tile(rows: int, columns: int, strands: int) -> Callable[..., None]:
 
         def generate(context, builder, signature, arguments):
             out_value, source_value, weight_value, b_value, j_value = arguments
-            number = context.get_value_type(out.dtype)
-            kind, size = context.get_value_type(pack), out.dtype.bitwidth // 8
-            intp = context.get_value_type(types.intp)
-
-            def at(base: Any, by: int) -> Any:
-                return builder.add(base, ir.Constant(intp, by))
-
-            def place(array_type: Any, array: Any, row: Any, column: Any) -> Any:
-                return _pointer(context, builder, array_type, array, [row, column], pack)
-
+            number, kind = context.get_value_type(out.dtype), context.get_value_type(pack)
+            intp, size = context.get_value_type(types.intp), out.dtype.bitwidth // 8
+            block = [(r, c) for r in range(rows) for c in range(columns)]
+            down = [builder.add(b_value, ir.Constant(intp, r)) for r in range(rows)]
+            along = [builder.add(j_value, ir.Constant(intp, c * LANES)) for c in range(columns)]
             zero = ir.Constant(kind, [0.0] * LANES)
-            sums = {}
-            for s in range(strands):
-                for r in range(rows):
-                    for c in range(columns):
-                        sums[s, r, c] = cgutils.alloca_once_value(builder, zero)
+            sums = {place: cgutils.alloca_once_value(builder, zero) for place in block}
 
-            def step(k: Any, s: int) -> None:
-                packs = [
-                    builder.load(place(weight, weight_value, k, at(j_value, c * LANES)), align=size)
-                    for c in range(columns)
-                ]
+            inner, _ = cgutils.unpack_tuple(builder, context.make_array(weight)(context, builder, weight_value).shape)
+            with cgutils.for_range(builder, inner) as loop:
+                packs = []
+                for c in range(columns):
+                    pointer = _pointer(context, builder, weight, weight_value, [loop.index, along[c]], pack)
+                    packs.append(builder.load(pointer, align=size))
                 for r in range(rows):
-                    pointer = place(source, source_value, at(b_value, r), k)
+                    pointer = _pointer(context, builder, source, source_value, [down[r], loop.index], pack)
                     factor = _spread(builder, builder.load(builder.bitcast(pointer, number.as_pointer())))
                     for c in range(columns):
-                        slot = sums[s, r, c]
+                        slot = sums[r, c]
                         builder.store(_fma(builder, factor, packs[c], builder.load(slot)), slot)
 
-            inner = cgutils.unpack_tuple(builder, context.make_array(weight)(context, builder, weight_value).shape, 2)[0]
-            whole = builder.mul(builder.sdiv(inner, ir.Constant(intp, strands)), ir.Constant(intp, strands))
-            start, stride = ir.Constant(intp, 0), ir.Constant(intp, strands)
-            with cgutils.for_range_slice(builder, start, whole, stride, inc=True) as (k, _):
-                for s in range(strands):
-                    step(at(k, s), s)
-            if strands > 1:
-                with cgutils.for_range_slice(builder, whole, inner, ir.Constant(intp, 1), inc=True) as (k, _):
-                    step(k, 0)
-            for r in range(rows):
-                for c in range(columns):
-                    pointer = place(out, out_value, at(b_value, r), at(j_value, c * LANES))
-                    value = builder.load(pointer, align=size)
-                    for s in range(strands):
-                        value = builder.fadd(value, builder.load(sums[s, r, c]))
-                    builder.store(value, pointer, align=size)
+            for r, c in block:
+                pointer = _pointer(context, builder, out, out_value, [down[r], along[c]], pack)
+                value = builder.fadd(builder.load(pointer, align=size), builder.load(sums[r, c]))
+                builder.store(value, pointer, align=size)
             return context.get_dummy_value()
 
         return types.void(out, source, weight, types.intp, types.intp), generate
@@ -195,38 +175,41 @@ def tile(rows: int, columns: int, strands: int) -> Callable[..., None]:
     return add_tile
 
 
-def column_of_tiles(columns: int) -> Callable[..., None]:
-    """A function for numba that adds to some columns of a product, for any number of rows."""
-    largest, four, two, one = (tile(r, columns, max(1, 12 // (3 * r))) for r in (ROWS, 4, 2, 1))
+def band(rows: int, columns: int) -> Callable[..., None]:
+    """A function for numba that adds to some rows of a product, in tiles as wide as the registers allow."""
+    wide, middle, narrow = tile(rows, columns), tile(rows, 3), tile(rows, 1)
 
     @numba.njit(nogil=True, cache=True, _nrt=False)
-    def add_column(out, source, weight, j):
-        b, rows = 0, out.shape[0]
-        while b + ROWS <= rows:
-            largest(out, source, weight, b, j)
-            b += ROWS
-        while b + 4 <= rows:
-            four(out, source, weight, b, j)
-            b += 4
-        while b + 2 <= rows:
-            two(out, source, weight, b, j)
-            b += 2
-        if b < rows:
-            one(out, source, weight, b, j)
+    def add_band(out, source, weight, b):
+        j, width = 0, weight.shape[1]
+        while j + columns * LANES <= width:
+            wide(out, source, weight, b, j)
+            j += columns * LANES
+        while j + 3 * LANES <= width:
+            middle(out, source, weight, b, j)
+            j += 3 * LANES
+        while j < width:
+            narrow(out, source, weight, b, j)
+            j += LANES
 
-    return add_column
+    return add_band
 
 
-_three, _single = column_of_tiles(3), column_of_tiles(1)
+_many, _four, _two, _one = band(ROWS, 3), band(4, 3), band(2, 6), band(1, 9)
 
 
 @numba.njit(nogil=True, cache=True, _nrt=False)
 def multiply(out, source, weight):
     """out (B,J) += source (B,K or more) @ weight (K,J), for J that is padded."""
-    j, width = 0, weight.shape[1]
-    while j + 3 * LANES <= width:
-        _three(out, source, weight, j)
-        j += 3 * LANES
-    while j < width:
-        _single(out, source, weight, j)
-        j += LANES
+    b, rows = 0, out.shape[0]
+    while b + ROWS <= rows:
+        _many(out, source, weight, b)
+        b += ROWS
+    while b + 4 <= rows:
+        _four(out, source, weight, b)
+        b += 4
+    while b + 2 <= rows:
+        _two(out, source, weight, b)
+        b += 2
+    if b < rows:
+        _one(out, source, weight, b)

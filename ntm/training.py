@@ -214,7 +214,7 @@ def train(
 def make_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, config: TrainingConfig
 ) -> Callable[[Batch, float], tuple[float, ...] | None]:
-    """One update: a batch and a learning rate -> loss, bits and wrong bits before it; None, and no update, if not finite.
+    """One update: batch and learning rate -> loss, bits and wrong bits before it; None, and no update, if not finite.
 
     Compiled as a whole where the engine serves the model and the loss is one of the two above.
     """

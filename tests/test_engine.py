@@ -1,0 +1,220 @@
+"""The compiled engine: held to the literal model in values and gradients, and in how it lives with torch."""
+
+import copy
+import warnings
+from unittest import mock
+
+import pytest
+import torch
+
+from ntm import NTM, NTMConfig, addressing, engine, tasks, training
+
+pytest.importorskip("numba", reason="the literal model runs where numba is missing")
+
+DRAWS = 100  # of each type of float
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@pytest.fixture
+def literal():
+    """``with literal():`` for the model without the engine."""
+    return lambda: mock.patch.object(engine, "serves", lambda model: False)
+
+
+def draw(seed, dtype):
+    """A machine, inputs and a state whose shapes and numbers are drawn; everything asks for gradients."""
+    torch.manual_seed(seed)
+
+    def pick(low, high):
+        return int(torch.randint(low, high + 1, ()))
+
+    config = NTMConfig(
+        inputs=pick(1, 12),
+        outputs=pick(1, 9),
+        controller=("lstm", "feedforward")[pick(0, 1)],
+        hidden=pick(1, 40),
+        layers=pick(1, 3),
+        locations=pick(1, 40),
+        # A cosine of single numbers is a sign, whose slope float32 loses in its rounding, in the literal model too.
+        width=pick(1 if dtype == torch.float64 else 2, 20),
+        read_heads=pick(1, 3),
+        write_heads=pick(1, 3),
+        shifts=(1, 3, 5, 7)[pick(0, 3)],
+    )
+    model = NTM(config).to(dtype)
+    for weight in model.parameters():
+        weight.data.add_(0.3 * torch.randn_like(weight))
+    batch, locations = pick(1, 10), pick(1, 40)
+    inputs = torch.randn(pick(1, 9), batch, config.inputs, dtype=dtype)
+    state = model.initial_state(batch, locations)
+    state = state._replace(
+        controller=tuple(torch.randn_like(part) for part in state.controller),
+        reads=torch.randn_like(state.reads),
+        weighting=torch.randn_like(state.weighting).softmax(2),
+        memory=torch.randn_like(state.memory) * 10 ** (2 * torch.rand(()) - 2),
+    )
+    leaves = [inputs, *state.controller, *state[1:]]
+    return model, inputs, state, [leaf.detach_().requires_grad_() for leaf in leaves] + list(model.parameters())
+
+
+def outcome(model, inputs, state, leaves):
+    """Everything that comes out, and the gradients of some sum of it with respect to everything that went in."""
+    logits, end = model(inputs, state)
+    values = [logits, *end.controller, *end[1:]]
+    generator = torch.Generator().manual_seed(1)
+    weights = [torch.randn(value.shape, generator=generator).to(value.dtype) for value in values]
+    total = sum((value * weight).sum() for value, weight in zip(values, weights, strict=True))
+    return [value.detach() for value in values], torch.autograd.grad(total, leaves, allow_unused=True)
+
+
+def assert_same(ours, theirs, tolerance, least=1e-6):
+    """Relative to the largest number of each tensor, or to ``least`` where that is more."""
+    for a, b in zip(ours, theirs, strict=True):
+        if b is None:
+            assert a is None or not a.any()
+        else:
+            assert (a - b).abs().max() <= tolerance * b.abs().max().clamp_min(least)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("part", range(10))
+def test_equals_the_literal_model(dtype, part, literal):
+    for seed in range(part, DRAWS, 10):
+        machine = draw(seed, dtype)
+        values, grads = outcome(*machine)
+        with literal():
+            wanted_values, wanted_grads = outcome(*machine)
+        assert_same(values, wanted_values, TOLERANCE[dtype])
+        assert_same(grads, wanted_grads, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("controller", ["lstm", "feedforward"])
+@pytest.mark.parametrize("content", [0.0, 1.0])
+def test_equals_the_literal_model_at_the_extremes(controller, content, literal):
+    # One step: there a slope is up to a million, so of two steps in a row no arithmetic keeps nine digits. That longer
+    # sequences stay finite is tested in test_model.py, which runs this engine.
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        model = NTM(NTMConfig(inputs=3, outputs=2, controller=controller, hidden=6, locations=5, width=4)).double()
+        bias = model.heads.projection.bias
+        bias.data = 1e6 * torch.randint(-1, 2, bias.shape, generator=generator).double()
+        state = model.initial_state(2)
+        state = state._replace(memory=torch.full_like(state.memory, content).requires_grad_())
+        inputs = torch.randn(1, 2, 3, generator=generator, dtype=torch.float64)
+        leaves = [state.memory, *model.parameters()]
+        values, grads = outcome(model, inputs, state, leaves)
+        with literal():
+            wanted_values, wanted_grads = outcome(model, inputs, state, leaves)
+        assert_same(values, wanted_values, 1e-9)
+        # What has saturated leaves some gradients that are nothing but the rounding of others.
+        assert_same(grads, wanted_grads, 1e-9, least=max(float(grad.abs().max()) for grad in wanted_grads))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("loss", training.LOSSES)
+@pytest.mark.parametrize("clip", ["norm", "value"])
+@pytest.mark.parametrize("controller", ["lstm", "feedforward"])
+def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, controller, literal):
+    def task(batch, generator):
+        return tasks.Batch(*(values.double() for values in tasks.copy(batch, (1, 5), generator)))
+
+    config = training.TrainingConfig(
+        updates=12, batch=3, optimizer=optimizer, clip=clip, clip_at=0.01, report_every=4, halve_every=5
+    )
+    torch.manual_seed(0)
+    ours = NTM(NTMConfig(hidden=9, width=5, locations=11, layers=2, controller=controller)).double()
+    theirs = copy.deepcopy(ours)
+    log = training.train(ours, task, config, training.LOSSES[loss], progress=False)
+    with literal():
+        wanted = training.train(theirs, task, config, training.LOSSES[loss], progress=False)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    for row, other in zip(log, wanted, strict=True):
+        assert row[:5] == pytest.approx(other[:5], rel=1e-9)
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            torch.manual_seed(0)
+            model = NTM(NTMConfig(hidden=20, locations=20, width=8))
+            batch = tasks.copy(11, 6, torch.Generator().manual_seed(0))
+            model(batch.inputs)[0].square().sum().backward()
+            grads = [p.grad.clone() for p in model.parameters()]
+            config = training.TrainingConfig(updates=5, batch=11)
+            training.train(model, tasks.copy, config, progress=False)
+            results.append([*grads, *(p.detach().clone() for p in model.parameters())])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+
+
+def test_what_is_evaluated_needs_no_memory_for_a_backward(literal):
+    model, inputs, state, _ = draw(5, torch.float64)
+    with torch.no_grad():
+        logits, end = model(inputs, state)
+        with literal():
+            wanted, wanted_end = model(inputs, state)
+    torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(end.memory, wanted_end.memory, rtol=0, atol=1e-12)
+    assert not logits.requires_grad
+
+
+def test_two_forwards_before_their_backwards():
+    model, inputs, state, leaves = draw(7, torch.float64)
+    alone = [torch.autograd.grad(model(x, state)[0].sum(), model.output.weight)[0] for x in (inputs, 2 * inputs)]
+    first, second = model(inputs, state)[0], model(2 * inputs, state)[0]
+    for logits, wanted in ((first, alone[0]), (second, alone[1])):
+        for _ in range(2):
+            assert torch.equal(torch.autograd.grad(logits.sum(), model.output.weight, retain_graph=True)[0], wanted)
+
+
+def test_what_it_cannot_do_is_an_error():
+    model, inputs, state, leaves = draw(7, torch.float64)
+    logits = model(inputs, state)[0]
+    (grad,) = torch.autograd.grad(logits.square().sum(), model.output.weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+    logits = model(inputs, state)[0]
+    with torch.no_grad():
+        model.heads.projection.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logits.sum().backward()
+
+
+def test_it_stands_back_where_an_equation_is_replaced():
+    model, inputs, state, _ = draw(7, torch.float64)
+    assert engine.serves(model)
+    with mock.patch.object(addressing, "sharpen", lambda weighting, gamma: weighting):
+        assert not engine.serves(model)
+        logits = model(inputs, state)[0]
+        assert torch.equal(logits, model.trace(inputs, state).logits)
+    assert not torch.allclose(logits, model(inputs, state)[0])
+    assert not engine.serves(copy.deepcopy(model).bfloat16())
+
+
+def test_without_numba_the_literal_model_runs_and_says_so_once(monkeypatch):
+    model, inputs, state, _ = draw(7, torch.float64)
+    monkeypatch.setattr(engine, "COMPILES", False)
+    engine.compiles.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="numba is not installed: the literal model runs"):
+            logits = model(inputs, state)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(inputs, state)
+        assert torch.equal(logits, model.trace(inputs, state).logits)
+    finally:
+        engine.compiles.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["controller.cells.0.weight_hh", "heads.projection.bias", "output.weight"])
+def test_nan_is_not_lost(name):
+    model = NTM(NTMConfig())
+    dict(model.named_parameters())[name].data.view(-1)[0] = float("nan")
+    logits = model(tasks.copy(3, 4).inputs)[0]
+    assert logits.isnan().any(2).all(1)[-1]
+    with pytest.raises(training.NonFiniteError, match=name):
+        training.train(model, tasks.copy, training.TrainingConfig(updates=1), progress=False)

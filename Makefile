@@ -14,7 +14,7 @@ PAGES := _config.yml _toc.yml $(wildcard book/*.bib book/*.md book/_assets/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lint tidy lab clean
+.PHONY: help book test lint tidy lab bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -47,7 +47,10 @@ tidy: $(VENV) ## strip the notebooks of outputs and format everything
 lab: $(VENV) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book
 
-clean: ## remove what was built (.venv stays)
+bench: .venv-bench/installed ## time it against JAX, torch.compile and the dnc package (half an hour, in .venv-bench)
+	@.venv-bench/bin/python tools/bench.py --solve 20
+
+clean: ## remove what was built (.venv and .venv-bench stay)
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV): requirements.txt pyproject.toml
@@ -55,4 +58,10 @@ $(VENV): requirements.txt pyproject.toml
 		+ sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv-bench/installed: requirements.txt requirements-bench.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet -r requirements.txt
+	.venv-bench/bin/pip install --quiet --no-deps -r requirements-bench.txt
 	@touch $@

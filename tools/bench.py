@@ -28,14 +28,16 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, cast
+from unittest import mock
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, addressing, experiments, heads, runs, tasks, training
+from ntm import NTM, NTMConfig, addressing, engine, experiments, heads, kernels, runs, simd, tasks, training
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = NTMConfig()
@@ -59,7 +61,7 @@ class Plan(NamedTuple):
     repeats: int
 
 
-FULL = Plan(rounds=7, seconds=1.0, batches=(1, 4, 16, 64), threads=(1, 2), sizes=99, repeats=5)
+FULL = Plan(rounds=5, seconds=0.5, batches=(1, 4, 16, 64), threads=(1, 2), sizes=99, repeats=5)
 QUICK = Plan(rounds=1, seconds=0.2, batches=(1, 16), threads=(1,), sizes=2, repeats=1)
 
 
@@ -450,6 +452,129 @@ def ceiling(plan: Plan, steps: dict[str, Any]) -> dict[str, Any]:
     return {"flops_per_sequence": flops, "flops_per_second": speeds, "share_of_skinny_products": share}
 
 
+# What a step's time goes into
+
+
+@numba.njit(nogil=True)
+def repeat(count, function, arguments):  # type: ignore[no-untyped-def]
+    """Call a kernel often enough to be timed."""
+    for _ in range(count):
+        function(*arguments)
+
+
+def profile(batch: int, plan: Plan) -> dict[str, float]:
+    """Microseconds of one sequence's time step in one training step, by kind of work, on one thread.
+
+    The kernels are timed by themselves on arrays of their real sizes, which lie in the nearest cache; what they do not
+    explain of the whole is traffic with farther memory, the loss, copies, and, once per call, Python.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    sizes, rows = engine.sizes_of(machine()), min(batch, kernels.TOGETHER)
+    shape, f, n = sizes.shape(CONFIG.locations, torch.float32), np.float32, CONFIG.locations
+    rng = np.random.default_rng(0)
+
+    def some(*shape: int) -> np.ndarray:
+        return (rng.random(shape) * 0.1).astype(f)
+
+    def product(inner: int, columns: int) -> tuple[float, Any, tuple]:
+        columns = simd.padded(columns)
+        return 1 / rows, kernels.multiply, (some(rows, columns), some(rows, inner), some(inner, columns) * f(1e-3))
+
+    memory, weighting, order = some(sizes.M, n), some(2, n), some(simd.padded(sizes.O))
+    row, ring, logs = some(n), some(n + 2 * simd.LANES + sizes.S), some(n + 2 * simd.LANES)
+    vectors, reads = some(2 * sizes.M), some(sizes.M)
+    room = sizes.rooms(1, rows, n, f)[0]
+    gates, units = some(sizes.G), sizes.C
+    kinds: dict[str, list[tuple[float, Any, tuple]]] = {  # times per step, kernel, its arguments
+        "products with weights": [
+            product(sizes.K, sizes.G),
+            product(sizes.C, sizes.O),
+            product(sizes.G, sizes.K),
+            product(sizes.O, sizes.C),
+        ],
+        "exp, log and what is around them": [
+            (1, kernels.lstm_cell, (gates, some(units), some(units), some(units))),
+            (1, kernels.squash, (order, shape, some(len(order)))),
+            (2, kernels.softmax, (row, some(n), f(2))),
+            (2, kernels.sharpen, (row, some(n), f(2), shape.tiny, logs)),
+            (1, kernels.lstm_cell_backward, (some(sizes.G), some(units), some(units), gates, *some(3, units))),
+            (2, kernels.sharpen_backward, (some(n), some(n), row, some(n), f(2), shape.tiny)),
+            (1, kernels.squash_backward, (some(len(order)), order, shape)),
+        ],
+        "walks through memory": [
+            (1, kernels.multiply, (some(2, n), some(2, sizes.M), memory)),
+            (1, kernels.write_and_read, (some(sizes.M, n), reads, memory, weighting, vectors)),
+            (1, kernels.norms, (row, memory, n)),
+            (
+                1,
+                kernels.write_and_read_backward,
+                (
+                    some(sizes.M, n),
+                    some(2, n),
+                    vectors,
+                    reads,
+                    memory,
+                    memory,
+                    weighting,
+                    some(2 * sizes.M),
+                    room.erased,
+                ),
+            ),
+            (1, kernels.dots_backward, (some(sizes.M, n), room.d_keys, room.d_dots, room.d_norm, memory, room.keys)),
+        ],
+        "shifts and interpolation": [
+            (4, kernels.interpolate, (ring, row, row, f(0.5), 1)),
+            (2, kernels.shift, (row, ring, some(sizes.S))),
+            (2, kernels.shift_backward, (row, some(sizes.S), some(n), ring, logs, some(sizes.S))),
+            (2, kernels.softmax_backward, (some(n), row)),
+        ],
+    }
+
+    def microseconds(function: Any, arguments: tuple) -> float:
+        repeat(1, function, arguments)
+        times = []
+        for _ in range(plan.repeats + 1):
+            begin = time.perf_counter()
+            repeat(2000, function, arguments)
+            times.append((time.perf_counter() - begin) / 2000 * 1e6)
+        return min(times)
+
+    parts = {kind: sum(n * microseconds(*call) for n, *call in calls) for kind, calls in kinds.items()}
+    torch.set_flush_denormal(False)
+    model = machine()
+    step, batches = engine.Step(model, training.make_optimizer(model, RECIPE), False, True, 10.0), draw(batch)
+    whole, learning, original, kernel = [], [], engine._shared, 0.0
+
+    def timed(*arguments: Any) -> None:
+        nonlocal kernel
+        begin = time.perf_counter()
+        original(*arguments)
+        kernel += time.perf_counter() - begin
+
+    for _ in range(max(2, plan.repeats) + 1):
+        began, kernel = time.perf_counter(), 0.0
+        with mock.patch.object(engine, "_shared", timed):
+            for values in batches:
+                step(*values, 1e-3)
+        per_step = 1e6 / (STEPS_PER_SEQUENCE * len(batches) * batch)
+        whole.append((time.perf_counter() - began) * per_step)
+        learning.append(kernel * per_step)
+    plans = step.plans[(22, batch, 1)].products
+    begin = time.perf_counter()
+    for _ in range(50):
+        for part in plans:
+            engine.multiply_all(part)
+    parts["products for the weights' gradients"] = (time.perf_counter() - begin) / 50 * 1e6 / (22 * batch)
+    total, kernel = median(whole[1:]), median(learning[1:])
+    known = sum(parts.values())
+    parts["loss, copies, farther memory"] = kernel - (known - parts["products for the weights' gradients"])
+    parts["once per call: Python, packing weights, clipping, Adam"] = (
+        total - kernel - parts["products for the weights' gradients"]
+    )
+    return parts | {"whole": total}
+
+
 # Time until solved
 
 
@@ -508,6 +633,9 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"{shape:15}  {said}")
     shares = ", ".join(f"{share:.1%} at batch {b}" for b, share in limit["share_of_skinny_products"].items())
     lines.append(f"Ours reaches {shares} of the 16x129x400 products' speed")
+    for batch, parts in results["profile"].items():
+        lines += ["", f"One sequence's time step in a training step at batch {batch}, one thread, in microseconds"]
+        lines += [f"{kind:56}{value:6.2f}{value / parts['whole']:7.0%}" for kind, value in parts.items()]
     if results["solved"]:
         lines += ["", f"{'seed':>6}{'sequences':>12}{'seconds':>10}"]
         lines += [f"{s['seed']:>6}{s['sequences'] or 'never':>12}{s['seconds']:>10.1f}" for s in results["solved"]]
@@ -531,6 +659,7 @@ def main() -> None:
     results["steps"] = training_steps(plan)
     results["growth"] = growth(plan)
     results["ceiling"] = ceiling(plan, results["steps"]["sequences_per_second"])
+    results["profile"] = {str(batch): profile(batch, plan) for batch in plan.batches[:: len(plan.batches) - 1]}
     results["solved"] = solved(range(arguments.solve))
     print(table(results))
     part = arguments.output.with_suffix(".part")

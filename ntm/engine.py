@@ -421,7 +421,7 @@ class Plan:
     """What a step over batches of one shape needs besides weights: the same memory, cut to measure."""
 
     def __init__(self, step: "Step", steps: int, batch: int, threads: int) -> None:
-        sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch)
+        sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch, step.locations)
         hidden, cell, reads, weighting, memory = flat_state(state)
         locations, threads = memory.shape[1], min(threads, batch)
         places = threads * TOGETHER
@@ -454,7 +454,13 @@ class Step:
     """
 
     def __init__(
-        self, model: Any, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        huber: bool,
+        clip_norm: bool,
+        clip_at: float,
+        locations: int | None = None,
     ) -> None:
         self.model, self.optimizer, self.sizes, self.huber, self.clip_norm = (
             model,
@@ -463,6 +469,7 @@ class Step:
             huber,
             clip_norm,
         )
+        self.locations = locations  # of the memory to train with, if not the model's own
         self.parameters = parameters_of(model)
         everything = [*self.parameters, model.initial_reads]
         if self.sizes.lstm:

@@ -420,8 +420,8 @@ class Costs(NamedTuple):
 class Plan:
     """What a step over batches of one shape needs besides weights: the same memory, cut to measure."""
 
-    def __init__(self, step: "Step", steps: int, batch: int, threads: int) -> None:
-        sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch, step.locations)
+    def __init__(self, step: "Step", steps: int, batch: int, threads: int, room: int | None) -> None:
+        sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch, room)
         hidden, cell, reads, weighting, memory = flat_state(state)
         locations, threads = memory.shape[1], min(threads, batch)
         places = threads * TOGETHER
@@ -460,7 +460,6 @@ class Step:
         huber: bool,
         clip_norm: bool,
         clip_at: float,
-        locations: int | None = None,
     ) -> None:
         self.model, self.optimizer, self.sizes, self.huber, self.clip_norm = (
             model,
@@ -469,7 +468,6 @@ class Step:
             huber,
             clip_norm,
         )
-        self.locations = locations  # of the memory to train with, if not the model's own
         self.parameters = parameters_of(model)
         everything = [*self.parameters, model.initial_reads]
         if self.sizes.lstm:
@@ -495,12 +493,14 @@ class Step:
         self.of_weights = Lease(self.theta.dtype, self.sizes.weights())
         self.weights = Weights(**self.of_weights.arrays)
         self.buffer = torch.empty(0, dtype=self.theta.dtype)
-        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.plans: dict[tuple[int | None, ...], Plan] = {}
 
-    def __call__(self, inputs: Tensor, targets: Tensor, mask: Tensor, rate: float) -> Costs:
-        """One update with this learning rate; none if the gradient's norm is not finite."""
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, mask: Tensor, rate: float, locations: int | None = None
+    ) -> Costs:
+        """One update with this learning rate, in so many locations; none if the gradient is not finite."""
         threads = torch.get_num_threads()
-        key = (*inputs.shape[:2], threads)
+        key = (*inputs.shape[:2], threads, locations)
         if key not in self.plans:
             self.plans[key] = Plan(self, *key)
         with _torch_alone():

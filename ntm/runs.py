@@ -59,6 +59,11 @@ class RunConfig:
             if name not in names:
                 raise ValueError(f"unknown {kind} {name!r}: must be one of {', '.join(names)}")
         tasks.check_range("length", self.length)
+        room = self.training.train_locations
+        if isinstance(self.model, NTMConfig) and room and room[0] < self.length[1]:
+            raise ValueError(
+                f"train_locations={room}: lists of {self.length[1]} do not fit; name more, or None for the machine's own"
+            )
         sample = self.draw()(1)
         for name, asked, has in [
             ("inputs", self.model.inputs, sample.inputs.shape[2]),
@@ -87,10 +92,12 @@ class RunConfig:
         """The inverse of :meth:`to_json`."""
         fields = dict(fields)
         sizes: type = {"ntm": NTMConfig, "lstm": LSTMConfig}[fields.pop("network")]
+        plan = fields.pop("training")
+        plan["train_locations"] = plan["train_locations"] and tuple(plan["train_locations"])
         return cls(
             task=fields.pop("task"),
             model=sizes(**fields.pop("model")),
-            training=training.TrainingConfig(**fields.pop("training")),
+            training=training.TrainingConfig(**plan),
             length=tuple(fields.pop("length")),
             **fields,
         )

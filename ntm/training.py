@@ -103,9 +103,10 @@ class TrainingConfig:
     halve_every: int = 1500  # updates in which the learning rate halves, 0 for never; a constant one has relapses
     clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
     clip_at: float = 0.3  # the paper's bound, 10, lets a single step undo a thousand
-    # Of the memory while training, 0 for the machine's own. Copy's longest sequences have 42 steps, so that heads which
-    # move on at every step come round to where they began, as they will on longer sequences in a larger memory.
-    locations: int = 24
+    # Locations of an NTM's memory while it trains, least and most, drawn for each batch; None: its own number. Copy's
+    # longest sequences have 42 steps: heads that move on at every step come round to where they began, as they will
+    # on longer sequences in a larger memory, and cannot count on when.
+    train_locations: tuple[int, int] | None = (20, 26)
     report_every: int = 100  # updates between two rows of the log, and between two checkpoints
     keep_every: int = 0  # updates between two sets of weights that a saved run keeps; 0 keeps the last only
 
@@ -118,7 +119,6 @@ class TrainingConfig:
             "keep_every": 0,
             "halve_every": 0,
             "seed": 0,
-            "locations": 0,
         }.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -130,13 +130,18 @@ class TrainingConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
 
+        if self.train_locations is not None and not 1 <= self.train_locations[0] <= self.train_locations[1]:
+            raise ValueError(
+                f"train_locations={self.train_locations}: must be least and most, both at least 1, or None"
+            )
+
     def learning_rate_at(self, update: int) -> float:
         """The learning rate of an update; it does not depend on how many are to be made."""
         return self.learning_rate * 0.5 ** (update / self.halve_every) if self.halve_every else self.learning_rate
 
 
 PAPER = TrainingConfig(
-    batch=1, optimizer="rmsprop", learning_rate=1e-4, halve_every=0, clip="value", clip_at=10.0, locations=0
+    batch=1, optimizer="rmsprop", learning_rate=1e-4, halve_every=0, clip="value", clip_at=10.0, train_locations=None
 )
 
 
@@ -194,7 +199,11 @@ def train(
 
     for update in range(done + 1, config.updates + 1):
         batch = Batch(*(values.to(device) for values in task(config.batch, generator=generator)))
-        costs = step(batch, config.learning_rate_at(update))
+        locations = None
+        if isinstance(model, NTM) and config.train_locations:
+            least, most = config.train_locations
+            locations = int(torch.randint(least, most + 1, (), generator=generator))
+        costs = step(batch, config.learning_rate_at(update), locations)
         if costs is None:
             error = NonFiniteError(update, where_it_began(model, batch), batch)
             if run:
@@ -219,24 +228,24 @@ def train(
 
 def make_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, config: TrainingConfig
-) -> Callable[[Batch, float], tuple[float, ...] | None]:
-    """One update: batch and learning rate -> loss, bits and wrong bits before it; None, and no update, if not finite.
+) -> Callable[[Batch, float, int | None], tuple[float, ...] | None]:
+    """One update: batch, learning rate, locations -> loss, bits, wrong bits before it; None, and no update, if not finite.
 
     Compiled as a whole where the engine serves the model and the loss is one of the two above.
     """
     if isinstance(model, NTM) and engine.serves(model) and loss in (cross_entropy, huber):
         clip = config.clip == "norm", config.clip_at
-        compiled = engine.Step(model, optimizer, loss is huber, *clip, config.locations or None)
+        compiled = engine.Step(model, optimizer, loss is huber, *clip)
 
-        def step(batch: Batch, rate: float) -> tuple[float, ...] | None:
-            costs = compiled(*batch, rate)
+        def step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
+            costs = compiled(*batch, rate, locations)
             return costs[:3] if math.isfinite(costs.norm) and math.isfinite(costs.loss) else None
 
         return step
 
-    def literal_step(batch: Batch, rate: float) -> tuple[float, ...] | None:
-        small = isinstance(model, NTM) and config.locations
-        logits, _ = model(batch.inputs, model.initial_state(config.batch, config.locations) if small else None)
+    def literal_step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
+        state = model.initial_state(config.batch, locations) if isinstance(model, NTM) and locations else None
+        logits, _ = model(batch.inputs, state)
         value = loss(logits, batch.targets, batch.mask)
         optimizer.zero_grad()
         value.backward()

@@ -64,7 +64,7 @@ def test_clipping():
     model = torch.nn.Linear(2, 1, bias=False)
     for clip, expected in [("norm", [[6.0, 8.0]]), ("value", [[10.0, 10.0]])]:
         model.weight.grad = torch.tensor([[30.0, 40.0]])
-        assert training.clip_gradients(model, TrainingConfig(clip=clip))
+        assert training.clip_gradients(model, TrainingConfig(clip=clip, clip_at=10.0))
         torch.testing.assert_close(model.weight.grad, torch.tensor(expected))
     model.weight.grad = torch.tensor([[math.inf, 1.0]])
     assert not training.clip_gradients(model, TrainingConfig())

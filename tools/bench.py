@@ -41,7 +41,7 @@ from ntm import NTM, NTMConfig, addressing, engine, experiments, heads, kernels,
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = NTMConfig()
-RECIPE = training.TrainingConfig(halve_every=0)  # Adam 1e-3, norm clipped at 10
+RECIPE = training.TrainingConfig(learning_rate=1e-3, halve_every=0, clip_at=10.0)
 TINY = torch.finfo(torch.float32).tiny
 PACKAGES = ["torch", "numpy", "numba", "jax", "jaxlib", "dnc"]
 STEPS_PER_SEQUENCE = 23  # the mean of 2L + 2 for L from 1 to 20
@@ -92,7 +92,7 @@ def ours(model: NTM, batches: list[tasks.Batch]) -> Step:
     take = training.make_step(model, training.make_optimizer(model, RECIPE), training.cross_entropy, RECIPE)
 
     def step(number: int) -> float:
-        costs = take(batches[number], RECIPE.learning_rate)
+        costs = take(batches[number], RECIPE.learning_rate, None)
         if costs is None:
             raise ArithmeticError("a gradient is not finite")
         return costs[0]
@@ -560,7 +560,7 @@ def profile(batch: int, plan: Plan) -> dict[str, float]:
         per_step = 1e6 / (STEPS_PER_SEQUENCE * len(batches) * batch)
         whole.append((time.perf_counter() - began) * per_step)
         learning.append(kernel * per_step)
-    plans = step.plans[(22, batch, 1)].products
+    plans = step.plans[22, batch, 1, None].products
     begin = time.perf_counter()
     for _ in range(50):
         for part in plans:

@@ -47,11 +47,11 @@ tidy: $(VENV) ## strip the notebooks of outputs and format everything
 lab: $(VENV) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book
 
-bench: .venv-bench/installed ## time it against JAX, torch.compile and the dnc package (half an hour, in .venv-bench)
-	@.venv-bench/bin/python tools/bench.py --solve 20
+bench: .venv-bench/installed ## time it against JAX, torch.compile and the dnc package (a quarter of an hour, in .venv-bench)
+	@.venv-bench/bin/python tools/bench.py
 
 clean: ## remove what was built (.venv and .venv-bench stay)
-	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache ntm/__pycache__
 
 $(VENV): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " \

@@ -1,9 +1,11 @@
 """The book's static figures: one look for all, with time always from left to right."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -61,3 +63,23 @@ def learning_curve(
     median = np.median([[getattr(r, cost) for r in log[:shortest]] for log in logs], axis=0)
     axes.plot([r.sequences for r in logs[0][:shortest]], median, color=colour, lw=2, label=label)
     axes.set(xlabel="training sequences", ylabel=cost.replace("_", " "))
+
+
+def live_curve(every: float = 0.5) -> Callable[[Sequence[Row]], None]:
+    """A report for training: bits per sequence against sequences, drawn anew every so many seconds, in one place."""
+    figure, axes = plt.subplots(figsize=(7, 2.2))
+    (line,) = axes.plot([], [])
+    axes.set(xlabel="training sequences", ylabel="bits per sequence", title="The cost while the machine trains")
+    handle, drawn = display(figure, display_id=True), time.perf_counter()
+    plt.close(figure)
+
+    def report(log: Sequence[Row]) -> None:
+        nonlocal drawn
+        line.set_data([row.sequences for row in log], [row.bits_per_sequence for row in log])
+        if handle and time.perf_counter() - drawn >= every:
+            axes.relim()
+            axes.autoscale_view()
+            handle.update(figure)
+            drawn = time.perf_counter()
+
+    return report

@@ -61,9 +61,7 @@ class RunConfig:
         tasks.check_range("length", self.length)
         room = self.training.train_locations
         if isinstance(self.model, NTMConfig) and room and room[0] < self.length[1]:
-            raise ValueError(
-                f"train_locations={room}: lists of {self.length[1]} do not fit; name more, or None for the machine's own"
-            )
+            raise ValueError(f"train_locations={room}: too few for {self.length[1]} vectors; name more, or None")
         sample = self.draw()(1)
         for name, asked, has in [
             ("inputs", self.model.inputs, sample.inputs.shape[2]),

@@ -229,7 +229,7 @@ def train(
 def make_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, config: TrainingConfig
 ) -> Callable[[Batch, float, int | None], tuple[float, ...] | None]:
-    """One update: batch, learning rate, locations -> loss, bits, wrong bits before it; None, and no update, if not finite.
+    """One update: batch, rate, locations -> loss, bits, wrong bits before it; None, and no update, if not finite.
 
     Compiled as a whole where the engine serves the model and the loss is one of the two above.
     """

@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
     "copy_task": {"limit": 200, "sequences": 2, "paper_lengths": [10, 30], "seeds": [0]},
     "reading_the_tape": {},
     "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
+    "speed": {"batch": 2, "updates": 2},
     "reproducing": {"updates": 2, "batches": [1, 2]},
 }
 

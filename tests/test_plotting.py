@@ -33,3 +33,16 @@ def test_learning_curve_draws_every_run_and_their_median(axes):
 def test_weighting(axes):
     plotting.weighting(axes, torch.tensor([0.25, 0.75]))
     assert [bar.get_height() for bar in axes.patches] == [0.25, 0.75]
+
+
+def test_a_live_curve_takes_a_log(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(figure.axes[0].lines[0].get_xydata().tolist())
+
+    monkeypatch.setattr(plotting, "display", lambda figure, display_id: Handle())
+    report = plotting.live_curve(every=0)
+    report([Row(1, 4, 0.7, 80.0, 40.0, 0.1), Row(2, 8, 0.6, 70.0, 30.0, 0.2)])
+    assert shown == [[[4, 80], [8, 70]]]

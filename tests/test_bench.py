@@ -45,7 +45,7 @@ def test_quick_benchmark_prints_a_table_and_leaves_the_numbers(tmp_path, monkeyp
         assert set(row) == {"ours", "literal"}
         assert row["ours"]["ours_is_faster_by"] == 1
         assert all(len(rounds) == 1 for entry in row.values() for rounds in entry["rounds"].values())
-    assert len(numbers["growth"]) == 4
+    assert len(numbers["growth"]) == 3
     for series in numbers["growth"]:
         assert len(series["sizes"]) == len(series["seconds"]) == len(series["extra_mib"]) == 2
         assert np.isfinite(series["exponent"])

@@ -106,7 +106,7 @@ class TrainingConfig:
     # Locations of an NTM's memory while it trains, least and most, drawn for each batch; None: its own number. Copy's
     # longest sequences have 42 steps: heads that move on at every step come round to where they began, as they will
     # on longer sequences in a larger memory, and cannot count on when.
-    train_locations: tuple[int, int] | None = (20, 26)
+    train_locations: tuple[int, int] | None = (22, 26)
     report_every: int = 100  # updates between two rows of the log, and between two checkpoints
     keep_every: int = 0  # updates between two sets of weights that a saved run keeps; 0 keeps the last only
 

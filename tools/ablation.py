@@ -27,6 +27,7 @@ from ntm.training import TrainingConfig
 # What each variant changes: fields of TrainingConfig, or of the machine's beginning (STARTS).
 VARIANTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
+    "20 to 26 locations in training": {"train_locations": (20, 26)},
     "128 locations in training": {"train_locations": None},
     "gradient clipped at 10": {"clip_at": 10.0},
     "constant learning rate": {"halve_every": 0},

@@ -4,12 +4,36 @@ Pure functions. Letters: B batch, H heads, N locations, M width of a location, S
 :mod:`ntm.model`). A weighting is a distribution over the N locations: each entry in [0,1], sum 1.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 # Added to the product of two norms, so that an empty row or a key of zeros has similarity 0 instead of 0/0.
 # Rows that hold something have norms near 1, where 1e-6 is still within reach of float32's spacing (1e-7).
 SIMILARITY_EPSILON = 1e-6
+
+
+class Address(NamedTuple):
+    """The weighting of every head, and what it came from: the boxes of the paper's Figure 2."""
+
+    content: Tensor  # (B,H,N) equation 5
+    gated: Tensor  # (B,H,N) equation 7
+    shifted: Tensor  # (B,H,N) equation 8
+    weighting: Tensor  # (B,H,N) equation 9
+
+
+def address(
+    memory: Tensor, previous: Tensor, key: Tensor, beta: Tensor, gate: Tensor, offsets: Tensor, gamma: Tensor
+) -> Address:
+    """Equations 5 to 9 in a row, from what the memory holds and where the heads were to where they go.
+
+    (B,N,M), (B,H,N), (B,H,M), (B,H,1), (B,H,1), (B,H,S), (B,H,1) -> four of (B,H,N)
+    """
+    content = content_weighting(memory, key, beta)
+    gated = interpolate(content, previous, gate)
+    shifted = shift(gated, offsets)
+    return Address(content, gated, shifted, sharpen(shifted, gamma))
 
 
 def cosine_similarity(memory: Tensor, key: Tensor) -> Tensor:

@@ -367,10 +367,11 @@ class Sequence(torch.autograd.Function):
 _COMPILED = [
     (place, name, getattr(place, name))
     for place, names in {
-        addressing: ("cosine_similarity", "content_weighting", "interpolate", "shift", "sharpen"),
-        memory: ("read", "apply_erase", "apply_add", "write"),
+        addressing: ("cosine_similarity", "content_weighting", "interpolate", "shift", "sharpen", "address"),
+        memory: ("read", "apply_erase", "apply_add", "write", "write_and_read"),
         controller.LSTM: ("forward",),
         controller.Feedforward: ("forward",),
+        heads: ("key_strength",),
         heads.Heads: ("forward",),
     }.items()
     for name in names

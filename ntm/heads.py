@@ -27,6 +27,11 @@ class HeadParameters(NamedTuple):
     add: Tensor  # (B,W,M) in (-1,1)
 
 
+def key_strength(raw: Tensor) -> Tensor:
+    """The range of beta in equation 5: any number -> a positive one, without a bound that would matter."""
+    return functional.softplus(raw).clamp_max(LARGEST_STRENGTH)
+
+
 class Heads(nn.Module):
     """All heads of a machine: controller output (B,C) -> HeadParameters."""
 
@@ -49,7 +54,7 @@ class Heads(nn.Module):
         erase, add = write.unflatten(1, (self.write_heads, -1)).chunk(2, dim=2)
         return HeadParameters(
             key=torch.tanh(key),
-            beta=functional.softplus(beta).clamp_max(LARGEST_STRENGTH),
+            beta=key_strength(beta),
             gate=torch.sigmoid(gate),
             shift=torch.softmax(shift, dim=2),
             gamma=1 + functional.softplus(gamma).clamp_max(LARGEST_STRENGTH),

@@ -39,3 +39,14 @@ def write(memory: Tensor, weighting: Tensor, erase: Tensor, add: Tensor) -> Tens
     (B,N,M), (B,H,N), (B,H,M), (B,H,M) -> (B,N,M)
     """
     return apply_add(apply_erase(memory, weighting, erase), weighting, add)
+
+
+def write_and_read(
+    memory: Tensor, writing: Tensor, erase: Tensor, add: Tensor, reading: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A step's access: write, then read what is there now; the paper does not say which comes first.
+
+    (B,N,M), (B,W,N), (B,W,M), (B,W,M), (B,R,N) -> memory after the write (B,N,M), reads (B,R,M)
+    """
+    written = write(memory, writing, erase, add)
+    return written, read(written, reading)

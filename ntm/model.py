@@ -154,18 +154,16 @@ class NTM(nn.Module):
         hidden, controller_state = self.controller(seen, state.controller)
         p: HeadParameters = self.heads(hidden)
 
-        content = addressing.content_weighting(state.memory, p.key, p.beta)
-        gated = addressing.interpolate(content, state.weighting, p.gate)
-        shifted = addressing.shift(gated, p.shift)
-        weighting = addressing.sharpen(shifted, p.gamma)
+        address = addressing.address(state.memory, state.weighting, p.key, p.beta, p.gate, p.shift, p.gamma)
+        reading, writing = address.weighting.split([self.config.read_heads, self.config.write_heads], dim=1)
+        written, reads = memory.write_and_read(state.memory, writing, p.erase, p.add, reading)
+        logits = self.emit(hidden, reads)
+        record = Trace(hidden, *p, *address, written, reads, logits)
+        return record, State(controller_state, reads, address.weighting, written)
 
-        reading, writing = weighting.split([self.config.read_heads, self.config.write_heads], dim=1)
-        written = memory.write(state.memory, writing, p.erase, p.add)
-        reads = memory.read(written, reading)
-
-        logits = self.output(torch.cat([hidden, reads.flatten(1)], dim=1))
-        record = Trace(hidden, *p, content, gated, shifted, weighting, written, reads, logits)
-        return record, State(controller_state, reads, weighting, written)
+    def emit(self, hidden: Tensor, reads: Tensor) -> Tensor:
+        """What the machine says, from its controller and what it has just read: (B,C), (B,R,M) -> logits (B,Y)."""
+        return self.output(torch.cat([hidden, reads.flatten(1)], dim=1))
 
     def _checked(self, inputs: Tensor, state: State | None) -> State:
         """The state to start from, once inputs and state are known to fit this machine."""

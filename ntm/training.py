@@ -249,7 +249,7 @@ def make_step(
         value = loss(logits, batch.targets, batch.mask)
         optimizer.zero_grad()
         value.backward()
-        if not clip_gradients(model, config) or not value.isfinite():
+        if not clip_gradients(model, config) or not finite(value):
             return None
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -260,11 +260,16 @@ def make_step(
     return literal_step
 
 
+def finite(values: Tensor) -> bool:
+    """Whether no number is NaN or infinite. Comparing with NaN would not do: NaN equals nothing, itself included."""
+    return bool(values.isfinite().all())
+
+
 def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     """Clip the gradients as configured; False, and untouched, if any of them is NaN or infinite."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
-    if not norm.isfinite():
+    if not finite(norm):
         return False
     if config.clip == "norm":
         nn.utils.clip_grads_with_norm_(model.parameters(), config.clip_at, norm)
@@ -276,16 +281,16 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
 def where_it_began(model: nn.Module, batch: Batch) -> str:
     """The first named quantity that is NaN or infinite: a parameter, an intermediate of a step, or a gradient."""
     for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
+        if not finite(weight):
             return f"the parameter {name}"
     with torch.no_grad():
         steps = model.trace(batch.inputs) if isinstance(model, NTM) else (model(batch.inputs)[0],)
     names = Trace._fields if isinstance(model, NTM) else ("logits",)
     for t in range(len(batch.inputs)):
         for name, values in zip(names, steps, strict=True):
-            if not values[t].isfinite().all():
+            if not finite(values[t]):
                 return f"{name} at time step {t}"
-    bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    bad = [n for n, p in model.named_parameters() if p.grad is not None and not finite(p.grad)]
     return f"the gradient of {', '.join(bad)}" if bad else "the loss"
 
 

@@ -1,0 +1,79 @@
+"""The saved runs of machines with faults: their rows, their weights, and the rule by which a fault is classed.
+
+``tools/faults.py`` makes them. ``data/faults/runs.jsonl`` has one line per machine: experiment, faults, loss, seed,
+updates, ``solved_at`` (the end of the first hundred updates with less than 0.1 wrong bits per sequence) and ``nan_at``
+(None where it never was), wrong bits at 20, 50 and 120 vectors, at 20 without reads and with redrawn states, and the
+curves over blocks of a hundred updates: loss, bits and wrong bits per sequence.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from ntm.model import NTM, NTMConfig
+from ntm.paper import DATA
+
+FOLDER = DATA / "faults"
+MEASURED = (20, 50, 120)  # vectors
+
+# The rule. It was written, and committed, before the first of the runs was made.
+PROVED = {  # a machine with one of these cannot address a single location, whatever its weights: the equations say why
+    "convolution_modulo_three": "a weighting has three different values at most, each at every third location",
+    "sigmoid_on_the_weighting": "no entry of a weighting is one and a half times another",
+    "states_0_5": "all rows of memory stay equal",
+}
+SLOWER = 1.5  # times the median of the right machine
+WORSE = 8.0  # wrong bits more than the right machine, one vector
+
+
+def classify(fault: str, faulty: list[dict[str, Any]], right: list[dict[str, Any]]) -> str:
+    """What a fault does, from rows of machines with it and without any; medians are over the seeds."""
+
+    def median(name: str, rows: list[dict[str, Any]]) -> float:
+        return statistics.median(row[name] for row in rows)
+
+    def until_solved(rows: list[dict[str, Any]]) -> float:
+        return statistics.median(row["solved_at"] or row["updates"] for row in rows)
+
+    def worse(name: str) -> bool:
+        return median(name, faulty) > median(name, right) + WORSE
+
+    if all(row["solved_at"] is None for row in faulty):
+        return "stops learning (proved)" if fault in PROVED else "stops learning (seen)"
+    if any(row["solved_at"] is None for row in faulty) or until_solved(faulty) >= SLOWER * until_solved(right):
+        return "slows learning"
+    if worse("redrawn_20") and not worse("wrong_20"):
+        return "stops generalisation over initial states"
+    if any(worse(f"wrong_{length}") for length in MEASURED):
+        return "stops generalisation over length"
+    return "harmless"
+
+
+def rows(experiment: str) -> list[dict[str, Any]]:
+    """The saved machines of an experiment, one per seed."""
+    everything = [json.loads(line) for line in (FOLDER / "runs.jsonl").read_text().splitlines()]
+    found = [row for row in everything if row["experiment"] == experiment]
+    if not found:
+        names = ", ".join(dict.fromkeys(row["experiment"] for row in everything))
+        raise ValueError(f"no saved experiment {experiment!r}: there are {names}")
+    return found
+
+
+def weights(experiment: str) -> Path:
+    """Where the weights of an experiment's first machine lie."""
+    return FOLDER / f"{experiment.replace(' + ', '-').replace(', ', '-').replace(' ', '_')}.safetensors"
+
+
+def machine(experiment: str) -> NTM:
+    """The first machine of an experiment, its first states included. Use it inside ``bugs.present`` with its faults.
+
+    Call it inside such a block too: a fault of the first states adds them when the machine is built.
+    """
+    with safe_open(weights(experiment), "pt") as file:
+        model = NTM(NTMConfig(**json.loads(file.metadata()["config"])))
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            value.data.copy_(file.get_tensor(name))
+    return model

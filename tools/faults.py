@@ -80,7 +80,7 @@ def plan() -> dict[str, Experiment]:
     everything = {"nothing wrong": Experiment(), "nothing read": Experiment(reads=False)}
     everything |= {name: Experiment((name,)) for name in ALONE}
     everything |= {" + ".join(names): Experiment(names) for names in PAIRS}
-    # As it was: 120 locations, since the convolution modulo 3 came with a test of 120, and no smaller memory in training.
+    # As it was: 120 locations, in training too; the tests of those days had so many, since 3 must divide their number.
     history = functools.partial(Experiment, seeds=(0, 1, 2), updates=2500, train_locations=(120, 120), locations=120)
     for version, names in bugs.VERSIONS.items():
         for loss in LOSSES:
@@ -106,7 +106,7 @@ class Whole(nn.Module):
 
 
 def lstm_cell(self: nn.LSTMCell, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """torch's LSTM cell in operations that ``torch.vmap`` has rules for."""
+    """An LSTM cell in operations that ``torch.vmap`` has rules for."""
     hidden, cell = state
     gates = inputs @ self.weight_ih.t() + self.bias_ih + hidden @ self.weight_hh.t() + self.bias_hh
     i, f, g, o = gates.chunk(4, dim=1)

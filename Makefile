@@ -48,7 +48,7 @@ lab: $(VENV) ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab book
 
 bench: .venv-bench/installed ## time it against JAX, torch.compile and the dnc package (a quarter of an hour, in .venv-bench)
-	@.venv-bench/bin/python tools/bench.py
+	@.venv-bench/bin/python tools/bench.py --solve 5
 
 clean: ## remove what was built (.venv and .venv-bench stay)
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache ntm/__pycache__

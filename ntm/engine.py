@@ -425,8 +425,9 @@ class Plan:
         sizes, dtype, state = step.sizes, step.theta.dtype, step.model.initial_state(batch, room)
         hidden, cell, reads, weighting, memory = flat_state(state)
         locations, threads = memory.shape[1], min(threads, batch)
-        places = threads * TOGETHER
-        self.rooms = sizes.rooms(threads, TOGETHER, locations, step.number)
+        self.places = min(TOGETHER, -(-batch // threads))  # of each thread
+        places = threads * self.places
+        self.rooms = sizes.rooms(threads, self.places, locations, step.number)
         shapes = sizes.record(steps, batch, locations, steps + 1, places)
         shapes |= {f"d.{name}": shape for name, shape in sizes.gradients(steps, batch, locations, places).items()}
         shapes |= {"sums": (batch, 3)}
@@ -521,7 +522,7 @@ class Step:
         plan.weight[0] = 1 / bits
         _shared(
             plan.rooms,
-            TOGETHER,
+            plan.places,
             learn,
             batch,
             self.weights,

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -48,9 +49,18 @@ def test_quick_benchmark_prints_a_table_and_leaves_the_numbers(tmp_path, monkeyp
     assert len(numbers["growth"]) == 3
     for series in numbers["growth"]:
         assert len(series["sizes"]) == len(series["seconds"]) == len(series["extra_mib"]) == 2
+        assert len(series["counted_mib"]) == 2
         assert np.isfinite(series["exponent"])
     assert all(0 < share < 1 for share in numbers["ceiling"]["share_of_skinny_products"].values())
     assert numbers["solved"] == []
+
+
+@pytest.mark.parametrize("point", [(42, 16384, 1), (500, 1024, 1), (82, 2048, 4)])
+def test_a_step_takes_the_memory_that_is_counted(point):
+    call = f"import bench; bench.growth_point{(*point, 1)}"
+    run = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, cwd=bench.ROOT / "tools")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["extra_mib"] == pytest.approx(bench.counted_mib(*point), rel=0.1)
 
 
 def test_an_even_number_of_steps_has_the_mean_length():

@@ -1,4 +1,4 @@
-"""The historical faults: each shows its symptom at a fixed seed, the clean machine does not, and all of it is undone."""
+"""The historical faults: each shows its symptom at a fixed seed, the clean machine does not, and all is undone."""
 
 import math
 
@@ -237,9 +237,9 @@ def test_all_is_undone_after_an_exception_and_when_nested():
 
 def test_an_unknown_fault_changes_nothing():
     before = everything_in_place()
-    with pytest.raises(ValueError, match="unknown fault 'typo': must be one of exponent_is_the_gate, "):
-        with bugs.present("erase_dropped", "typo"):
-            pass
+    message = "unknown fault 'typo': must be one of exponent_is_the_gate, "
+    with pytest.raises(ValueError, match=message), bugs.present("erase_dropped", "typo"):
+        pass
     assert everything_in_place() == before
 
 

@@ -16,6 +16,7 @@ The contenders, all but the last the same machine, which is verified before anyt
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -390,6 +391,14 @@ def growth_point(steps: int, locations: int, batch: int, repeats: int) -> None:
     print(json.dumps({"rounds": seconds[1:], "seconds": median(seconds[1:]), "extra_mib": extra}))
 
 
+def counted_mib(steps: int, locations: int, batch: int) -> float:
+    """MiB of what a step's forward leaves for its backward, and of the backward's own: the arrays' sizes, added up."""
+    sizes, places = engine.sizes_of(NTM(replace(CONFIG, locations=locations))), min(batch, kernels.TOGETHER)
+    shapes = sizes.record(steps, batch, locations, steps + 1, places)
+    shapes |= {f"d.{name}": shape for name, shape in sizes.gradients(steps, batch, locations, places).items()}
+    return sum(map(math.prod, shapes.values())) * torch.float32.itemsize / 2**20
+
+
 def growth(plan: Plan) -> list[dict[str, Any]]:
     """Time and memory of a training step over one size at a time, every point in a process of its own."""
     lengths = [20, 50, 100, 200, 500, 1000, 2000]
@@ -409,6 +418,7 @@ def growth(plan: Plan) -> list[dict[str, Any]]:
                 sys.exit(f"growth at {point} failed:\n{done.stderr}")
             measured.append(json.loads(done.stdout))
         result = {name: [m[name] for m in measured] for name in ("rounds", "seconds", "extra_mib")}
+        result["counted_mib"] = [counted_mib(*point) for point in points]
         sizes = [point[grows] for point in points]
         exponent = float(np.polyfit(np.log(sizes), np.log(result["seconds"]), 1)[0])
         results.append({"over": over, "sizes": sizes, **result, "exponent": exponent})
@@ -623,7 +633,13 @@ def table(results: dict[str, Any]) -> str:
     lines += ["", "One training step of ours, one thread"]
     for series in results["growth"]:
         lines += ["", f"{series['over']}: seconds grow with the power {series['exponent']:.2f}"]
-        for key, digits, unit in [("sizes", 0, ""), ("seconds", 4, "seconds"), ("extra_mib", 1, "MiB more")]:
+        units = {
+            "sizes": (0, ""),
+            "seconds": (4, "seconds"),
+            "extra_mib": (1, "MiB more"),
+            "counted_mib": (1, "counted"),
+        }
+        for key, (digits, unit) in units.items():
             lines.append(f"{unit:15}" + "".join(f"{value:>10.{digits}f}" for value in series[key]))
     limit = results["ceiling"]
     lines += ["", f"Products of a training sequence: {limit['flops_per_sequence'] / 1e6:.1f} MFLOP"]

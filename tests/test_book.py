@@ -192,11 +192,35 @@ def test_page(name, scheme, site, browser):
     assert faults == []
 
 
-def test_search_finds(site, browser):
-    page, faults = open_page(browser, f"{site.as_uri()}/search.html?q=memory")
+SEARCHED = {  # what a reader types who knows only the symptom, and the chapter that must be among those found
+    "memory": "memory",
+    "NaN": "loss_is_nan",
+    "loss stuck": "bce_or_huber",
+    "Huber": "bce_or_huber",
+    "sigmoid": "sigmoid_on_weightings",
+    "rows equal": "loss_is_nan",
+    "slow never": "subtle_bugs",
+    "symptom": "how_to_debug",
+    "vectorised": "the_story",
+}
+
+
+@pytest.mark.parametrize("words", SEARCHED)
+def test_search_finds(words, site, browser):
+    page, faults = open_page(browser, f"{site.as_uri()}/search.html?q={words}")
     with page:
         page.wait_for_selector("#search-results li a")
+        page.wait_for_selector("#search-results p.search-summary:has-text('found')")
+        found = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
     assert faults == []
+    assert any(address.startswith(f"{SEARCHED[words]}.html") for address in found), found
+
+
+def test_the_index_leads_from_symptoms_to_chapters(site):
+    page = (site / "index.html").read_text()
+    table = page[page.index('id="sec-symptoms"') :]
+    for name in ("loss_is_nan", "sigmoid_on_weightings", "bce_or_huber", "subtle_bugs", "how_to_debug", "the_story"):
+        assert f'href="{name}.html"' in table
 
 
 def test_player_moves_with_the_keyboard(site, browser):

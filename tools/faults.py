@@ -14,17 +14,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
-from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, bugs, experiments, fault_runs, tasks, training
+from ntm import NTM, NTMConfig, State, bugs, experiments, fault_runs, tasks, training
 
 BLOCK = 100  # updates between two points of a curve
 SOLVED = 0.1  # wrong bits per sequence, mean over a block
@@ -89,29 +88,42 @@ def plan() -> dict[str, Experiment]:
     return everything | {"1 February, Huber, states redrawn": redrawn}
 
 
-class Whole(nn.Module):
-    """A machine and its loop over time, without the checks of ``NTM.forward``, which look at values."""
+class Layers(nn.Module):
+    """The same layer of every machine as one: a batch's rows come machine by machine; each meets its own weights."""
 
-    def __init__(self, machine: NTM) -> None:
+    def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
-        self.machine = machine
+        self.layers = layers  # in a list, so that the parameters stay the machines' own
+        self.stacked: dict[str, Tensor] = {}
 
-    def forward(self, inputs: Tensor, locations: int) -> Tensor:
-        """(T,B,X) -> logits (T,B,Y)."""
-        state, logits = self.machine.initial_state(inputs.shape[1], locations), []
-        for x in inputs.unbind(0):
-            y, state = self.machine.step(x, state)
-            logits.append(y)
-        return torch.stack(logits)
+    def stack(self) -> None:
+        """Take the weights as they are now; gradients go to the machines."""
+        names = [name for name, _ in self.layers[0].named_parameters()]
+        self.stacked = {name: torch.stack([getattr(layer, name) for layer in self.layers]) for name in names}
+
+    def multiply(self, rows: Tensor, kind: str = "") -> Tensor:
+        """Each machine's rows by its weights, and its bias added."""
+        weight, bias = self.stacked["weight" + kind], self.stacked["bias" + kind]
+        return torch.baddbmm(bias.unsqueeze(1), rows.unflatten(0, (len(weight), -1)), weight.mT).flatten(0, 1)
 
 
-def lstm_cell(self: nn.LSTMCell, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """An LSTM cell in operations that ``torch.vmap`` has rules for."""
-    hidden, cell = state
-    gates = inputs @ self.weight_ih.t() + self.bias_ih + hidden @ self.weight_hh.t() + self.bias_hh
-    i, f, g, o = gates.chunk(4, dim=1)
-    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-    return o.sigmoid() * cell.tanh(), cell
+class Linears(Layers):
+    """``nn.Linear`` side by side."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(B,I) -> (B,O)."""
+        return self.multiply(rows)
+
+
+class Cells(Layers):
+    """``nn.LSTMCell`` side by side."""
+
+    def forward(self, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B,I), two of (B,C) -> two of (B,C)."""
+        hidden, cell = state
+        i, f, g, o = (self.multiply(rows, "_ih") + self.multiply(hidden, "_hh")).chunk(4, dim=1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell.tanh(), cell
 
 
 class SideBySide:
@@ -124,62 +136,59 @@ class SideBySide:
         config = NTMConfig(hidden=experiment.hidden, outputs=outputs, locations=experiment.locations)
         self.machines = [built(config, seed) for seed in experiment.seeds]
         self.generator = torch.Generator().manual_seed(experiment.seeds[0])
-        weights, self.constants = torch.func.stack_module_state([Whole(machine) for machine in self.machines])
-        self.weights = {name: value.detach().requires_grad_() for name, value in weights.items()}
-        self.optimizer = torch.optim.Adam(self.weights.values(), lr=self.recipe.learning_rate)
+        self.optimizers = [training.make_optimizer(machine, self.recipe) for machine in self.machines]
+        self.join()
+
+    def join(self) -> None:
+        """One machine for all: what is not a layer with weights does not care whose rows it sees."""
+        self.all = NTM(self.machines[0].config)
+        for name, layer in list(self.all.named_modules()):
+            kind = {nn.Linear: Linears, nn.LSTMCell: Cells}.get(type(layer))
+            if kind:
+                self.all.set_submodule(name, kind([machine.get_submodule(name) for machine in self.machines]))
 
     def redraw(self) -> None:
         """Build every machine anew, with the weights that it has: what is no weight is drawn again."""
-        self.hand_back()
         for i, (machine, seed) in enumerate(zip(self.machines, self.experiment.seeds, strict=True)):
             self.machines[i] = built(machine.config, SPARE_SEED + seed)
             self.machines[i].load_state_dict(machine.state_dict())
-        _, self.constants = torch.func.stack_module_state([Whole(machine) for machine in self.machines])
+            optimizer = training.make_optimizer(self.machines[i], self.recipe)
+            optimizer.load_state_dict(self.optimizers[i].state_dict())
+            self.optimizers[i] = optimizer
+        self.join()
 
     def update(self, number: int) -> Tensor:
         """One update of every machine; loss, bits and wrong bits per sequence before it, a column for each machine."""
         many, (least, most) = len(self.machines), self.experiment.train_locations
         batch = tasks.copy(self.recipe.batch * many, (1, 20), generator=self.generator)
-        inputs, targets, mask = (torch.stack(values.chunk(many, dim=1)) for values in batch)
         locations = int(torch.randint(least, most + 1, (), generator=self.generator))
-
-        def forward(weights: dict[str, Tensor], constants: dict[str, Tensor], *batch: Tensor) -> Any:
-            logits = torch.func.functional_call(self.whole, (weights, constants), (batch[0], locations))
-            return self.loss(logits, *batch[1:]), logits
-
-        forward_all = torch.vmap(forward, randomness="different")
-        losses, logits = forward_all(self.weights, self.constants, inputs, targets, mask)
-        self.optimizer.zero_grad()
+        for layers in self.all.modules():
+            if isinstance(layers, Layers):
+                layers.stack()
+        logits = self.forward(batch.inputs, locations)
+        each = list(zip(*(values.chunk(many, dim=1) for values in (logits, batch.targets, batch.mask)), strict=True))
+        losses = torch.stack([self.loss(*one) for one in each])
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         losses.sum().backward()
-        self.clip()
-        self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate_at(number)
-        self.optimizer.step()
-        costs = (training.bits_per_sequence, training.wrong_bits)
-        each = zip(logits.detach(), targets, mask, strict=True)
-        return torch.cat(
-            [losses.detach().unsqueeze(0), torch.tensor([[cost(*one) for cost in costs] for one in each]).T]
-        )
+        for machine, optimizer in zip(self.machines, self.optimizers, strict=True):
+            if training.clip_gradients(machine, self.recipe):
+                optimizer.param_groups[0]["lr"] = self.recipe.learning_rate_at(number)
+                optimizer.step()
+        with torch.no_grad():
+            costs = [[cost(*one) for one in each] for cost in (training.bits_per_sequence, training.wrong_bits)]
+        return torch.cat([losses.detach().unsqueeze(0), torch.tensor(costs)])
 
-    @property
-    def whole(self) -> Whole:
-        """One machine, whose weights stand for everybody's."""
-        return Whole(self.machines[0])
-
-    @torch.no_grad()
-    def clip(self) -> None:
-        """Each machine's gradient by its own norm."""
-        gradients = [p.grad for p in self.weights.values() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
-        factors = (self.recipe.clip_at / (norms + 1e-6)).clamp_max(1)
-        for g in gradients:
-            g.mul_(factors.view(-1, *[1] * (g.dim() - 1)))
-
-    @torch.no_grad()
-    def hand_back(self) -> None:
-        """Every machine gets the weights that it has learned."""
-        for i, machine in enumerate(self.machines):
-            for name, weight in machine.named_parameters():
-                weight.copy_(self.weights[f"machine.{name}"][i])
+    def forward(self, inputs: Tensor, locations: int) -> Tensor:
+        """(T,B,X), the rows machine by machine -> logits (T,B,Y)."""
+        states = [machine.initial_state(self.recipe.batch, locations) for machine in self.machines]
+        parts = [torch.cat(parts, dim=1) for parts in zip(*(state.controller for state in states), strict=True)]
+        state = State(tuple(parts), *(torch.cat(parts) for parts in zip(*(state[1:] for state in states), strict=True)))
+        logits = []
+        for x in inputs.unbind(0):
+            y, state = self.all.step(x, state)
+            logits.append(y)
+        return torch.stack(logits)
 
 
 def built(config: NTMConfig, seed: int) -> NTM:
@@ -217,20 +226,17 @@ def run(name: str, experiment: Experiment) -> list[dict[str, Any]]:
     with as_planned(experiment):
         together = SideBySide(experiment)
         sums, nan_at, curve = torch.zeros(3, many), [None] * many, []
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(nn.LSTMCell, "forward", lstm_cell))
-            for update in tqdm(range(1, experiment.updates + 1), name, mininterval=5, disable=not sys.stderr.isatty()):
-                if update == experiment.redraw_at:
-                    together.redraw()
-                costs = together.update(update)
-                nan_at = [at or (None if c.isfinite() else update) for at, c in zip(nan_at, costs[0], strict=True)]
-                sums += costs
-                if update % BLOCK == 0:
-                    curve.append(sums / BLOCK)
-                    sums = torch.zeros(3, many)
-                if all(nan_at):
-                    break
-        together.hand_back()
+        for update in tqdm(range(1, experiment.updates + 1), name, mininterval=5, disable=not sys.stderr.isatty()):
+            if update == experiment.redraw_at:
+                together.redraw()
+            costs = together.update(update)
+            nan_at = [at or (None if c.isfinite() else update) for at, c in zip(nan_at, costs[0], strict=True)]
+            sums += costs
+            if update % BLOCK == 0:
+                curve.append(sums / BLOCK)
+                sums = torch.zeros(3, many)
+            if all(nan_at):
+                break
         rows = []
         for i, (machine, seed) in enumerate(zip(together.machines, experiment.seeds, strict=True)):
             blocks = [[round(float(v), 4) for v in costs[:, i]] for costs in curve if costs[:, i].isfinite().all()]

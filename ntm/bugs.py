@@ -205,13 +205,13 @@ def states_small_normal(self: NTM, batch: int, locations: int | None = None, *, 
     return _everywhere(right(self, batch, locations), lambda x: 0.05 * torch.randn_like(x))
 
 
-@fault("6a", "tried on 15 January", (NTM, "initial_state"))
+@fault("6a", "no version of the history, measured beside it", (NTM, "initial_state"))
 def states_wide_normal(self: NTM, batch: int, locations: int | None = None, *, right: Callable[..., State]) -> State:
     """All states drawn from N(0, 0.5), weightings too."""
     return _everywhere(right(self, batch, locations), lambda x: 0.5 * torch.randn_like(x))
 
 
-@fault("6a", "tried on 15 January", (NTM, "initial_state"))
+@fault("6a", "no version of the history, measured beside it", (NTM, "initial_state"))
 def states_zero(self: NTM, batch: int, locations: int | None = None, *, right: Callable[..., State]) -> State:
     """All states 0: rows without a direction, weightings without a sum."""
     return _everywhere(right(self, batch, locations), torch.zeros_like)

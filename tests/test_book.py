@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, object]] = {
     "reading_the_tape": {},
     "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
     "speed": {"batch": 2, "updates": 2},
+    "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},
     "reproducing": {"updates": 2, "batches": [1, 2]},
 }
 

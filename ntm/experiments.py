@@ -10,7 +10,7 @@ import torch
 
 from ntm import memory, runs, training
 
-SOLVED_SEQUENCES = 40_000
+SOLVED_SEQUENCES = 80_000
 
 
 class Solved(NamedTuple):

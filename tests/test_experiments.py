@@ -37,5 +37,5 @@ def test_solved_is_no_wrong_bit(monkeypatch):
 
 
 def test_a_limit_below_one_batch():
-    with pytest.raises(ValueError, match="limit=1: must be at least one batch, 4 sequences"):
+    with pytest.raises(ValueError, match="limit=1: must be at least one batch, 8 sequences"):
         experiments.solve(CONFIG, limit=1)

@@ -76,6 +76,18 @@ def test_the_learning_rate_halves():
     assert replace(config, halve_every=0).learning_rate_at(200) == 0.1
 
 
+def test_the_locations_of_a_batch():
+    def of(config):
+        generator = torch.Generator().manual_seed(0)
+        return [config.locations_at(update, generator) for update in range(1, 31)]
+
+    drawn = of(TrainingConfig(train_locations=(5, 7), own_every=3))
+    assert [update for update, n in enumerate(drawn, 1) if n is None] == list(range(3, 31, 3))
+    assert set(drawn) == {5, 6, 7, None}
+    assert set(of(TrainingConfig(train_locations=(5, 7), own_every=0))) == {5, 6, 7}
+    assert set(of(TrainingConfig(train_locations=None))) == {None}
+
+
 @pytest.mark.parametrize("config", [QUICK, replace(training.PAPER, updates=6, report_every=4)])
 def test_the_log_holds_means(config):
     rows = train(machine(), replace(config, report_every=1))
@@ -145,6 +157,7 @@ def test_where_it_began():
         ({"updates": 0}, "updates=0: must be a whole number of at least 1"),
         ({"batch": -1}, "batch=-1: must be"),
         ({"seed": -1}, "seed=-1: must be"),
+        ({"own_every": -1}, "own_every=-1: must be"),
         ({"learning_rate": 0.0}, "learning_rate=0.0: must be positive and finite"),
         ({"clip_at": math.nan}, "clip_at=nan: must be positive and finite"),
         ({"optimizer": "sgd"}, "optimizer='sgd': must be one of adam, rmsprop"),

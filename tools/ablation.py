@@ -1,6 +1,6 @@
 """Ablations of the training recipe: every variant over the same seeds, one JSON line per run, and a table.
 
-    python tools/ablation.py results.jsonl --seeds 301-320 --updates 10000 [variant ...]
+    python tools/ablation.py results.jsonl --seeds 501-520 [variant ...]
 
 Runs that the file already holds, for the same variant, seed and updates, are not made again. Three costs per run:
 until solved (no wrong bit on 1,000 fresh sequences of 1 to 20 vectors), then, after all updates, wrong bits at
@@ -27,14 +27,13 @@ from ntm.training import TrainingConfig
 # What each variant changes: fields of TrainingConfig, or of the machine's beginning (STARTS).
 VARIANTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
-    "20 to 26 locations in training": {"train_locations": (20, 26)},
-    "128 locations in training": {"train_locations": None},
+    "22 to 26 locations in every batch": {"own_every": 0},
+    "batches of 4": {"batch": 4},
     "gradient clipped at 10": {"clip_at": 10.0},
     "constant learning rate": {"halve_every": 0},
-    "learning rate 1e-3": {"learning_rate": 1e-3},
-    "batch 1, learning rate 1e-3": {"batch": 1, "learning_rate": 1e-3},
-    "torch's initial head weights": {"start": "heads"},
+    "128 locations in every batch": {"train_locations": None},
     "a uniform first weighting": {"start": "weighting"},
+    "torch's initial head weights": {"start": "heads"},
 }
 EPISODES = 50  # sequences at length 120
 LONG_EPISODES = 10  # at length 1,000

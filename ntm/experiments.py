@@ -1,5 +1,6 @@
 """Experiments that the book and the command line share: training until solved, and whether the memory is needed."""
 
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,10 @@ import torch
 
 from ntm import memory, runs, training
 
+# Lists longer than any that a machine is trained on, to choose between machines by: vectors, locations, how many lists.
+VALIDATION = ((100, 128, 100), (500, 1024, 10))
+VALIDATION_SEED = 2
+ANOTHER_SEED = 10_000  # added to a seed whose machine is given up
 SOLVED_SEQUENCES = 80_000
 
 
@@ -21,6 +26,36 @@ class Solved(NamedTuple):
     seconds: float  # of training and checking
     wrong_bits: float  # per fresh sequence, at the end
     wrong_bits_without_reads: float  # the same machine when it reads only zeros: the control
+
+
+def validate(model: torch.nn.Module, config: runs.RunConfig) -> float:
+    """Wrong bits per list of VALIDATION, mean over its kinds."""
+    task = config.draw()
+    return statistics.mean(
+        training.evaluate(model, task, [length], lists, VALIDATION_SEED, locations).wrong_bits
+        for length, locations, lists in VALIDATION
+    )
+
+
+def train_validated(
+    config: runs.RunConfig, attempts: int = 3, progress: bool = True
+) -> tuple[torch.nn.Module, list[float]]:
+    """Train a machine; if it makes a mistake on the lists of VALIDATION, another one, up to ``attempts`` in all.
+
+    The gradient sees the lengths of the run only; longer lists decide which machine is kept: the first without a
+    mistake, else the one with the fewest. Returns that machine, and the wrong bits of each that was trained.
+    """
+    if attempts < 1:
+        raise ValueError(f"attempts={attempts}: must be at least 1")
+    found: list[tuple[float, torch.nn.Module]] = []
+    while len(found) < attempts and not (found and found[-1][0] == 0):
+        seed = config.training.seed + ANOTHER_SEED * len(found)
+        attempt = replace(config, training=replace(config.training, seed=seed))
+        model = attempt.build()
+        training.train(model, attempt.draw(), attempt.training, training.LOSSES[config.loss], progress=progress)
+        found.append((validate(model, attempt), model))
+    wrong = [score for score, _ in found]
+    return found[wrong.index(min(wrong))][1], wrong
 
 
 @contextmanager

@@ -39,3 +39,40 @@ def test_solved_is_no_wrong_bit(monkeypatch):
 def test_a_limit_below_one_batch():
     with pytest.raises(ValueError, match="limit=1: must be at least one batch, 8 sequences"):
         experiments.solve(CONFIG, limit=1)
+
+
+def scored(monkeypatch, wrong):
+    """Validation that finds these wrong bits, one after the other; returns the seeds that are trained."""
+    seeds, answers = [], iter(wrong)
+
+    def validate(model, config):
+        seeds.append(config.training.seed)
+        return next(answers)
+
+    monkeypatch.setattr(experiments, "validate", validate)
+    return seeds
+
+
+@pytest.mark.parametrize(
+    "wrong, kept", [([0.0], 0), ([3.0, 0.0], 1), ([3.0, 1.0, 2.0], 1), ([1.0, 2.0, 3.0], 0), ([2.0, 1.0, 0.0], 2)]
+)
+def test_the_best_of_a_few_machines_is_kept(monkeypatch, wrong, kept):
+    few = replace(CONFIG, training=replace(CONFIG.training, updates=1))
+    seeds = scored(monkeypatch, wrong)
+    machine, found = experiments.train_validated(few, progress=False)
+    assert found == wrong and seeds == [experiments.ANOTHER_SEED * i for i in range(len(wrong))]
+    expected = replace(few, training=replace(few.training, seed=seeds[kept])).build()
+    training.train(expected, few.draw(), replace(few.training, seed=seeds[kept]), progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(machine.parameters(), expected.parameters(), strict=True))
+
+
+def test_validation_counts_wrong_bits_of_longer_lists(monkeypatch):
+    monkeypatch.setattr(experiments, "VALIDATION", ((3, 4, 5), (6, 8, 2)))
+    machine = CONFIG.build()
+    scores = [training.evaluate(machine, CONFIG.draw(), [n], k, 2, m).wrong_bits for n, m, k in ((3, 4, 5), (6, 8, 2))]
+    assert experiments.validate(machine, CONFIG) == pytest.approx(sum(scores) / 2)
+
+
+def test_no_attempt_at_all():
+    with pytest.raises(ValueError, match="attempts=0: must be at least 1"):
+        experiments.train_validated(CONFIG, 0)

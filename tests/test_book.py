@@ -36,7 +36,19 @@ SMALL: dict[str, dict[str, object]] = {
     "reading_the_tape": {},
     "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
     "speed": {"batch": 2, "updates": 2},
+    "the_story": {"repeats": 1, "seeds": 1},
     "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},
+    "sigmoid_on_weightings": {
+        "length": 4,
+        "batch": 2,
+        "seeds": [1],
+        "random_starts": 20,
+        "updates": 4,
+        "longest": 2,
+    },
+    "bce_or_huber": {"updates_faulty": 6, "lists": 2, "updates": 20, "seeds": [0, 1]},
+    "subtle_bugs": {},
+    "how_to_debug": {"updates": 2, "updates_of_one": 2},
     "reproducing": {"updates": 2, "batches": [1, 2]},
 }
 

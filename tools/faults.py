@@ -66,6 +66,7 @@ ALONE = (
     "read_before_write",
     "epsilon_in_the_normaliser",
     "mirrored_shift",
+    "silent_targets",
 )
 PAIRS = (
     ("output_without_reads", "read_before_write"),

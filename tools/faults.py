@@ -38,7 +38,7 @@ LOSSES: dict[str, training.Loss] = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """Machines that differ in their seeds only. The defaults: small memories throughout, and a memory that is needed."""
+    """Machines that differ in their seeds only. The defaults: a small memory throughout, and one that is needed."""
 
     faults: tuple[str, ...] = ()
     loss: str = "cross-entropy"

@@ -8,7 +8,7 @@ VENV := .venv/installed
 BIN := .venv/bin
 CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=_build/book/%)
-PACKAGE := $(wildcard ntm/*.*) tools/book.py
+PACKAGE := $(shell find ntm -name "*.py" -o -name "*.js") tools/book.py
 DATA := $(shell find data -type f 2>/dev/null)
 PAGES := _config.yml _toc.yml $(wildcard book/*.bib book/*.md book/_assets/*)
 
@@ -51,7 +51,8 @@ bench: .venv-bench/installed ## time it against JAX, torch.compile and the dnc p
 	@.venv-bench/bin/python tools/bench.py --solve 5
 
 clean: ## remove what was built (.venv and .venv-bench stay)
-	rm -rf _build .mypy_cache .pytest_cache .ruff_cache ntm/__pycache__
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
+	find ntm -name __pycache__ -exec rm -rf {} +
 
 $(VENV): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " \

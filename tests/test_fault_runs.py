@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import faults
-from ntm import NTM, NTMConfig, bugs, engine, fault_runs, tasks, training
+from ntm import NTM, NTMConfig, bugs, engine, tasks, training
+from ntm.book import fault_runs
 
 
 @pytest.mark.parametrize("names", [(), ("erase_dropped", "states_of_rows_trained"), bugs.VERSIONS["1 February"]])

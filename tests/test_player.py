@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ntm import player, tasks
+from ntm import tasks
 from ntm.model import Trace
+from ntm.page import player
 
 
 def made_up(length=20, locations=128, width=20, reads=1, writes=1):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntm import plotting
+from ntm.book import plotting
 from ntm.training import Row
 
 

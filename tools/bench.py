@@ -38,7 +38,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, addressing, engine, experiments, heads, kernels, runs, simd, tasks, training
+from ntm import (
+    NTM,
+    NTMConfig,
+    addressing,
+    engine,
+    experiments,
+    heads,
+    runs,
+    tasks,
+    training,
+)
+from ntm.engine import kernels, simd
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = NTMConfig()

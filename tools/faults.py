@@ -5,7 +5,7 @@
 
 The machines of one experiment are independent, one per seed, and trained side by side as one batch of machines, since
 the compiled engine knows no faults and the literal model costs little more for five than for one. They see lists of the
-same lengths in the same order, of different vectors. What is saved, and how, is told in ``ntm/fault_runs.py``.
+same lengths in the same order, of different vectors. What is saved, and how, is told in ``ntm/book/fault_runs.py``.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, State, bugs, experiments, fault_runs, tasks, training
+from ntm import NTM, NTMConfig, State, bugs, experiments, tasks, training
+from ntm.book import fault_runs
 
 BLOCK = 100  # updates between two points of a curve
 SOLVED = 0.1  # wrong bits per sequence, mean over a block

@@ -8,7 +8,8 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
-from ntm import NTM, paper, plotting, runs, tasks
+from ntm import NTM, paper, runs, tasks
+from ntm.book import plotting
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 FOLDERS = {"NTM-LSTM": "copy-ntm-lstm", "NTM-FF": "copy-ntm-ff", "LSTM": "copy-lstm"}

@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ntm.simd import LANES, fma, load, multiplied, multiply, spread, store, total
+from ntm.engine.simd import LANES, fma, load, multiplied, multiply, spread, store, total
 
 
 def _jit(freedom: Any) -> Any:
@@ -32,8 +32,8 @@ jit_finite = _jit(True)
 class Weights(NamedTuple):
     """The weights, each as its product wants it: the side that a row of the result has innermost.
 
-    Here and below the last axis is padded to whole packs (:mod:`ntm.simd`) where a product or a loop over N runs over
-    it; what is behind the end of memory, of weightings and of weights is 0.
+    Here and below the last axis is padded to whole packs (:mod:`ntm.engine.simd`) where a product or a loop over N runs
+    over it; what is behind the end of memory, of weightings and of weights is 0.
     """
 
     layers: np.ndarray  # (L,G,K)

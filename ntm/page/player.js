@@ -1,4 +1,4 @@
-// Draws a player of ntm/player.py on a canvas. One text for two places: anywidget imports it as a module in a live
+// Draws a player of ntm/page/player.py on a canvas. One text for two places: anywidget imports it as a module in a live
 // Jupyter, and a published page holds it as an inline module, whose scope is its own, so that several may share a page.
 
 const VIRIDIS = "440154 482173 433e85 38588c 2d708e 25858e 1e9b8a 2ab07f 52c569 86d549 c2df23 fde725";

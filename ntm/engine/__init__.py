@@ -1,7 +1,7 @@
 """The compiled engine: whole sequences forward and backward, equal to the literal model and many times as fast.
 
-The literal model launches some sixty small operations per step. :mod:`ntm.kernels` has the same equations as loops;
-torch sees one ``autograd.Function`` for the whole sequence, and training one call for the whole step. Weight gradients
+The literal model launches some sixty small operations per step. :mod:`ntm.engine.kernels` has the same equations as
+loops; torch sees one ``autograd.Function`` for the whole sequence, and training one call for the whole step. Weight gradients
 are one product over all time steps, at the end. :meth:`ntm.model.NTM.forward` comes here by itself, on the CPU, as
 long as the functions of the paper's equations are those that were compiled (``serves``).
 """
@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from ntm import addressing, controller, heads, memory
 
 try:
-    from ntm.kernels import (
+    from ntm.engine.kernels import (
         TOGETHER,
         Gradients,
         Record,
@@ -39,7 +39,7 @@ try:
         run_backward,
         transpose,
     )
-    from ntm.simd import LANES, padded
+    from ntm.engine.simd import LANES, padded
 except ImportError as error:
     if error.name not in ("numba", "llvmlite"):
         raise

@@ -1,9 +1,9 @@
 """The compiled engine: whole sequences forward and backward, equal to the literal model and many times as fast.
 
 The literal model launches some sixty small operations per step. :mod:`ntm.engine.kernels` has the same equations as
-loops; torch sees one ``autograd.Function`` for the whole sequence, and training one call for the whole step. Weight gradients
-are one product over all time steps, at the end. :meth:`ntm.model.NTM.forward` comes here by itself, on the CPU, as
-long as the functions of the paper's equations are those that were compiled (``serves``).
+loops; torch sees one ``autograd.Function`` for the whole sequence, and training one call for the whole step. Weight
+gradients are one product over all time steps, at the end. :meth:`ntm.model.NTM.forward` comes here by itself, on the
+CPU, as long as the functions of the paper's equations are those that were compiled (``serves``).
 """
 
 import contextlib

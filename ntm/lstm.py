@@ -62,11 +62,12 @@ class LSTM(nn.Module):
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from."""
-        model.check_inputs(inputs, self.config.inputs)
+        inputs = model.check_inputs(inputs, self.config.inputs, self.initial_hidden)
         expected = self.initial_state(inputs.shape[1])
         if state is None:
             state = expected
-        model.check_state(state, expected)
+        model.check_state(state, expected, self.initial_hidden)
+        state = LSTMState(*state)
         external = torch.cat([inputs, torch.ones_like(inputs[:, :, :1])], dim=2)
         outputs: list[Tensor] = []
         hidden, cell = [], []

@@ -240,33 +240,81 @@ def make_step(
 ) -> Callable[[Batch, float, int | None], tuple[float, ...] | None]:
     """One update: batch, rate, locations -> loss, bits, wrong bits before it; None, and no update, if not finite.
 
-    Compiled as a whole where the engine serves the model and the loss is one of the two above.
+    Compiled as a whole where the engine is the same machine, the optimiser is one of the two above and the loss too;
+    else the model's own forward, torch's backward and the optimiser's own step. Raises ValueError for a batch whose
+    targets or mask do not fit the model's outputs, whose mask counts no step, or that holds NaN or infinity.
     """
-    if isinstance(model, NTM) and engine.serves(model) and loss in (cross_entropy, huber):
-        clip = config.clip == "norm", config.clip_at
-        compiled = engine.Step(model, optimizer, loss is huber, *clip)
+    compiled: Any = None
+    own = next(model.parameters())
 
-        def step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
-            costs = compiled(*batch, rate, locations)
-            return costs[:3] if math.isfinite(costs.norm) and math.isfinite(costs.loss) else None
-
-        return step
-
-    def literal_step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
-        state = model.initial_state(config.batch, locations) if isinstance(model, NTM) and locations else None
-        logits, _ = model(batch.inputs, state)
-        value = loss(logits, batch.targets, batch.mask)
-        optimizer.zero_grad()
-        value.backward()
-        if not clip_gradients(model, config) or not finite(value):
-            return None
+    def step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
+        nonlocal compiled
+        batch = checked_batch(batch, model, own)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
-        with torch.no_grad():
-            return float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits))
+        if compiled is None or not compiled.still(*batch):
+            if not _compiles(model, optimizer, loss, batch):
+                costs = _literal_step(model, optimizer, loss, config, batch, locations)
+                if costs is None:
+                    check_numbers(batch)
+                return costs
+            if compiled is None or not compiled.fits():
+                compiled = engine.Step(model, optimizer, loss is huber, config.clip == "norm", config.clip_at)
+            compiled.look()
+        loss_of, bits, wrong, norm = compiled(*batch, rate, locations)
+        if math.isfinite(norm) and math.isfinite(loss_of):
+            return loss_of, bits, wrong
+        check_numbers(batch)
+        return None
 
-    return literal_step
+    return step
+
+
+def _literal_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    config: TrainingConfig,
+    batch: Batch,
+    locations: int | None,
+) -> tuple[float, ...] | None:
+    """An update by torch's own means."""
+    state = model.initial_state(batch.inputs.shape[1], locations) if isinstance(model, NTM) and locations else None
+    logits, _ = model(batch.inputs, state)
+    value = loss(logits, batch.targets, batch.mask)
+    optimizer.zero_grad()
+    value.backward()
+    if not clip_gradients(model, config) or not finite(value):
+        return None
+    optimizer.step()
+    with torch.no_grad():
+        return float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits))
+
+
+def checked_batch(batch: Batch, model: nn.Module, own: Tensor) -> Batch:
+    """A batch in the type of ``own``, a parameter of the model; ValueError where parts do not fit or none counts."""
+    inputs, targets, mask = batch
+    if inputs.dim() != 3 or mask.shape != inputs.shape[:2] or targets.shape[:2] != inputs.shape[:2]:
+        shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in zip(Batch._fields, batch, strict=True))
+        raise ValueError(f"a batch of {shapes}: expected (T,B,X), (T,B,Y), (T,B) with the same T and B")
+    config = getattr(model, "config", None)
+    for name, part, channels in (("inputs", inputs, "inputs"), ("targets", targets, "outputs")):
+        expected = (*inputs.shape[:2], getattr(config, channels, part.shape[-1]))
+        if part.shape != expected:
+            raise ValueError(f"{name} of shape {tuple(part.shape)}: the model's are {expected}")
+    if not (mask.detach().numpy() if mask.is_cpu else mask).any():  # NumPy is quicker at small ones
+        raise ValueError("the mask is 0 at every step: there is nothing to learn from")
+    if targets.dtype == own.dtype == mask.dtype:
+        return batch
+    return Batch(inputs, targets.to(own.dtype), mask.to(own.dtype))
+
+
+def check_numbers(batch: Batch) -> None:
+    """Raise ValueError for a batch that holds NaN or infinity, with the first time step that does."""
+    for name, part in batch._asdict().items():
+        good = part.isfinite().flatten(1).all(1)
+        if not good.all():
+            raise ValueError(f"{name} hold NaN or infinity, first at time step {int((~good).nonzero()[0])}")
 
 
 def finite(values: Tensor) -> bool:
@@ -285,6 +333,23 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     else:
         nn.utils.clip_grad_value_(model.parameters(), config.clip_at)
     return True
+
+
+_OURS = (cross_entropy, huber, _masked_mean, bits_per_sequence, wrong_bits, finite, clip_gradients)
+
+
+def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch) -> bool:
+    """Whether a compiled step does what torch's would; where only the step differs, say why, once."""
+    if not isinstance(model, NTM) or engine.why_literal(model, *batch) is not None:
+        return False  # the model itself says why
+    reason = engine.why_not_whole(model, optimizer, (torch.optim.Adam, GravesRMSProp), *batch)
+    if loss not in _OURS[:2]:
+        reason = engine.Reason("the loss is another than cross_entropy and huber")
+    if any(globals()[function.__name__] is not function for function in _OURS):
+        reason = engine.Reason("a function of ntm.training was replaced", silent=True)
+    if reason is not None:
+        engine.tell(reason, "training steps are not compiled as a whole, and take longer")
+    return reason is None
 
 
 def where_it_began(model: nn.Module, batch: Batch) -> str:

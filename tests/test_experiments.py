@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, engine, experiments, runs, tasks, training
+from ntm import NTM, NTMConfig, experiments, runs, tasks, training
 
 CONFIG = runs.RunConfig("copy", NTMConfig(hidden=5, locations=4, width=3), training.TrainingConfig(), length=(1, 2))
 
@@ -30,7 +30,6 @@ def test_solved_is_no_wrong_bit(monkeypatch):
     perfect = training.Score(1000, 0.1, 0.0, 0.0)
     monkeypatch.setattr(runs, "final_score", lambda *_: perfect)
     monkeypatch.setattr(training, "wrong_bits", lambda *_: 0.05)
-    monkeypatch.setattr(engine, "serves", lambda _: False)  # a compiled step counts wrong bits itself
     few = replace(CONFIG, training=replace(CONFIG.training, report_every=5))
     _, _, outcome = experiments.solve(few, limit=1000, progress=False)
     assert outcome.sequences == 5 * CONFIG.training.batch

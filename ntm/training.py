@@ -230,6 +230,10 @@ def train(
             if run:
                 run.checkpoint(model, optimizer, generator, log)
             if report and report(log):
+                began, bar.n = bar.start_t, update
+                bar.reset(total=update)  # so that the bar is full
+                bar.start_t, bar.n = began, update
+                bar.set_description_str("ended early")
                 break
     bar.close()
     return log

@@ -116,7 +116,7 @@ def live_curve(
 
     ``limit`` is the largest number of training sequences, ``batch`` holds that list (its first sequence is shown),
     ``chance`` is what guessing costs in bits per sequence. The picture is drawn anew in one place, at most every so
-    many seconds, and never so often that more than one second in twenty goes into it; once more at the end of the block.
+    many seconds, never so often that more than one second in twenty goes into it, and once more at the end.
     """
     figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.4), width_ratios=[2, 1, 1])
     plt.close(figure)
@@ -125,17 +125,8 @@ def live_curve(
     axes[0].annotate("chance", (limit, chance), (0, 3), textcoords="offset points", ha="right", fontsize=7)
     axes[0].set(xlim=(0, limit), ylim=(0, 1.2 * chance), xlabel="training sequences", ylabel="bits per sequence")
     axes[0].set(title="the cost")
-    heads = [(axes[1], "write weighting", 1), (axes[2], "read weighting", 0)]
-
-    def weightings(values: Tensor) -> None:  # (T, H, N)
-        for a, title, head in heads:
-            a.clear()
-            strip(a, values[:, head], title, "location" if head else "")
-            a.set(xlabel="time step")
-
-    weightings(torch.zeros(len(batch.inputs), 2, 2))
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the places of the panels do not change any more
+    axes[1].set(title="write weighting", xticks=[], yticks=[])
+    axes[2].set(title="read weighting", xticks=[], yticks=[])
     waiting = "Waiting for the first updates. If the engine has to be compiled first, once, that takes half a minute."
     handle = display(Markdown(captioned(_points(figure, "An empty plot."), waiting)), display_id=True)
     ready, latest = time.perf_counter(), None
@@ -143,7 +134,14 @@ def live_curve(
     def draw(model: NTM, log: Sequence[Row]) -> str:
         line.set_data([row.sequences for row in log], [row.bits_per_sequence for row in log])
         with torch.no_grad():
-            weightings(model.trace(batch.inputs[:, :1]).weighting[:, 0])
+            weighting = model.trace(batch.inputs[:, :1]).weighting[:, 0]  # (T,H,N), the write heads last
+        for a, head in zip(axes[1:], (-1, 0), strict=True):
+            if a.images:
+                a.images[0].set_data(weighting[:, head].T)
+            else:
+                a.clear()
+                strip(a, weighting[:, head], "read weighting" if head == 0 else "write weighting", "location")
+                a.set(xlabel="time step")
         return f"after {log[-1].sequences:,} sequences, at {log[-1].bits_per_sequence:.2f} bits per sequence"
 
     def report(model: NTM, log: Sequence[Row]) -> None:
@@ -152,6 +150,7 @@ def live_curve(
         if started >= ready:
             words = draw(model, log)
             handle.update(Markdown(captioned(_points(figure, words), f"The machine {words}.")))
+            figure.set_layout_engine("none")  # the panels keep their places, and the next drawing is faster
             now = time.perf_counter()
             ready = now + max(every, 20 * (now - started))
 

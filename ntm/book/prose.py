@@ -1,4 +1,4 @@
-"""Sentences and tables that a chapter prints itself, as Markdown that JupyterLab, VS Code and the published page all read.
+"""Sentences and tables that a chapter prints itself, as Markdown: JupyterLab, VS Code and the published page read it.
 
 A sentence with a number of a run is printed by the cell that knows the number:
 

@@ -110,13 +110,14 @@ def captioned(image: str, caption: str) -> str:
 
 @contextmanager
 def live_curve(
-    limit: int, batch: Batch, chance: float, every: float = 0.5
+    limit: int, batch: Batch, chance: float, locations: int, every: float = 0.5
 ) -> Iterator[Callable[[NTM, Sequence[Row]], None]]:
     """A report for `experiments.solve`: the cost so far, and where the heads are on one list that stays the same.
 
-    ``limit`` is the largest number of training sequences, ``batch`` holds that list (its first sequence is shown),
-    ``chance`` is what guessing costs in bits per sequence. The picture is drawn anew in one place, at most every so
-    many seconds, never so often that more than one second in twenty goes into it, and once more at the end.
+    ``limit`` is the largest number of training sequences, ``batch`` holds that list (its first sequence is shown, in a
+    memory of ``locations``), ``chance`` is what guessing costs in bits per sequence. The picture is drawn anew in one
+    place, at most every so many seconds, never so often that more than one second in twenty goes into it, and once
+    more at the end.
     """
     figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.4), width_ratios=[2, 1, 1])
     plt.close(figure)
@@ -134,7 +135,8 @@ def live_curve(
     def draw(model: NTM, log: Sequence[Row]) -> str:
         line.set_data([row.sequences for row in log], [row.bits_per_sequence for row in log])
         with torch.no_grad():
-            weighting = model.trace(batch.inputs[:, :1]).weighting[:, 0]  # (T,H,N), the write heads last
+            trace = model.trace(batch.inputs[:, :1], model.initial_state(1, locations))
+        weighting = trace.weighting[:, 0]  # (T,H,N), the write heads last
         for a, head in zip(axes[1:], (-1, 0), strict=True):
             if a.images:
                 a.images[0].set_data(weighting[:, head].T)

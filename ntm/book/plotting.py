@@ -136,7 +136,7 @@ def live_curve(
         line.set_data([row.sequences for row in log], [row.bits_per_sequence for row in log])
         with torch.no_grad():
             trace = model.trace(batch.inputs[:, :1], model.initial_state(1, locations))
-        weighting = trace.weighting[:, 0]  # (T,H,N), the write heads last
+        weighting = trace.weighting[:, 0].numpy()  # (T,H,N), the write heads last
         for a, head in zip(axes[1:], (-1, 0), strict=True):
             if a.images:
                 a.images[0].set_data(weighting[:, head].T)

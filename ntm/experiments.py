@@ -69,13 +69,14 @@ def without_reads() -> Iterator[None]:
 def solve(
     config: runs.RunConfig,
     limit: int = SOLVED_SEQUENCES,
-    report: Callable[[list[training.Row]], object] | None = None,
+    report: Callable[[torch.nn.Module, list[training.Row]], object] | None = None,
     progress: bool = True,
 ) -> tuple[torch.nn.Module, list[training.Row], Solved]:
     """Train a new machine until it is solved, at most ``limit`` sequences.
 
     Solved: no wrong bit on 1,000 fresh sequences, as many of each length of the run's range. The check is made at a
-    row of the log with less than one wrong bit in ten sequences.
+    row of the log with less than one wrong bit in ten sequences. ``report`` is called with the machine and the log at
+    each new row.
     """
     batch = config.training.batch
     if limit < batch:
@@ -86,7 +87,7 @@ def solve(
     def check(log: list[training.Row]) -> bool:
         nonlocal solved_at
         if report:
-            report(log)
+            report(model, log)
         if log[-1].wrong_bits < 0.1 and runs.final_score(model, config).wrong_bits == 0:
             solved_at = log[-1].sequences
         return solved_at is not None

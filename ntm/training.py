@@ -230,6 +230,11 @@ def train(
             if run:
                 run.checkpoint(model, optimizer, generator, log)
             if report and report(log):
+                if progress:  # the bar is full now, and green
+                    began = bar.start_t
+                    bar.reset(total=update)
+                    bar.start_t, bar.n = began, update
+                    bar.set_description_str("ended early")
                 break
     bar.close()
     return log

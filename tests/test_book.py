@@ -1,6 +1,7 @@
 """The book: its sources, every chapter run at small sizes, the site built from them, and its pages in a browser."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,15 @@ pytestmark = pytest.mark.xdist_group("book")
 
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-CHAPTERS = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"])]
-EXEMPT = ["index", "reproducing"]  # from having a question as a title
+NUMBERED, LOOKED_UP = ([page["file"] for page in part["chapters"]] for part in TOC["parts"])
+CHAPTERS = [TOC["root"], *NUMBERED, *LOOKED_UP]
+EXEMPT = ["index", "reproducing", *LOOKED_UP]  # from having a question as a title
 LINES = 25  # of code in a cell, at most
-OURS = {"include": [["main"]], "exclude": [[".citation-list"]]}  # that list's roles are Sphinx's own
+OURS = {"include": [["main"]]}
+# What only Sphinx understands, and a reader in JupyterLab would see as it stands: roles, directives, targets, labels.
+RAW = re.compile(
+    r"(?<!`)\{[\w:+-]+\}`[^`\s]|^\s*:{3,}|^\s*`{3,}\s*\{|^\s*\([\w-]+\)=\s*$|\$\$ *\([\w-]+\)", re.MULTILINE
+)
 
 # Papermill makes the runs smaller and nothing else: these are parameters of the chapters, and no chapter asks for more.
 SMALL: dict[str, dict[str, object]] = {
@@ -50,6 +56,8 @@ SMALL: dict[str, dict[str, object]] = {
     "subtle_bugs": {"updates": 20, "sequences": 2, "length": 4},
     "how_to_debug": {"updates": 2, "updates_of_one": 2},
     "reproducing": {"updates": 2, "batches": [1, 2]},
+    "glossary": {},
+    "references": {},
 }
 
 
@@ -70,12 +78,40 @@ def test_source(name):
     notebook = nbformat.read(source(name), as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == (name not in LOOKED_UP)
     title = notebook.cells[0].source.splitlines()[0]
     assert title.startswith("# ") and (title.endswith("?") or name in EXEMPT), title
     for cell in code:
         assert cell.outputs == [] and cell.execution_count is None, f"not stripped (make tidy): {cell.source}"
         assert len(cell.source.splitlines()) <= LINES, f"more than {LINES} lines: {cell.source}"
+
+
+@pytest.mark.parametrize(
+    "markup", ["{term}`key`", "{glue:text}`a:.0f`", ":::{note}", "```{glossary}", "(sec-x)=", "$$ (eq-x)"]
+)
+def test_raw_finds(markup):
+    assert RAW.search(f"words\n{markup}\nwords")
+
+
+@pytest.mark.parametrize("words", ["`{a}` and {1, 2}", "$f(x)$ (see below)", "```\ncode\n```", "$$x$$", "a: b::"])
+def test_raw_leaves_alone(words):
+    assert not RAW.search(f"words\n{words}\nwords")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_prose_needs_no_sphinx(name):
+    for cell in nbformat.read(source(name), as_version=4).cells:
+        if cell.cell_type == "markdown":
+            assert not RAW.search(cell.source), cell.source
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_folded_in_the_page_is_folded_in_jupyter(name):
+    for cell in nbformat.read(source(name), as_version=4).cells:
+        hidden = {"hide-input", "hide-cell", "remove-input"} & set(cell.metadata.get("tags", []))
+        assert bool(hidden) == cell.metadata.get("jupyter", {}).get("source_hidden", False), cell.source
+        if hidden - {"remove-input"}:  # a fold has a name that says what it holds
+            assert cell.metadata.get("mystnb", {}).get("code_prompt_show", "").startswith("Show "), cell.source
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -115,6 +151,15 @@ def running(folder):
 def test_chapter_runs(name, running: dict[str, Future]):
     run = running[name].result()
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_a_chapter_prints_needs_no_sphinx(name, running, folder):
+    assert running[name].result().returncode == 0, "the chapter did not run"
+    for cell in nbformat.read(folder / "book" / f"{name}.ipynb", as_version=4).cells:
+        for output in cell.get("outputs", []):
+            printed = output.get("data", {}).get("text/markdown", "")
+            assert not RAW.search(printed), printed
 
 
 def test_a_failing_chapter_fails_and_leaves_nothing(tmp_path):
@@ -169,7 +214,7 @@ def test_site_is_built(site):
     assert {f"{name}.html" for name in CHAPTERS} <= {page.name for page in site.iterdir()}
     for name in CHAPTERS:  # what the page offers for download is the executed notebook
         notebook = nbformat.read(site / "_sources" / f"{name}.ipynb", as_version=4)
-        assert any(cell.get("execution_count") for cell in notebook.cells), name
+        assert name in LOOKED_UP or any(cell.get("execution_count") for cell in notebook.cells), name
 
 
 def open_page(browser: Browser, address: str, **options) -> tuple[Page, list[str]]:
@@ -215,6 +260,8 @@ SEARCHED = {  # what a reader types who knows only the symptom, and the chapter 
     "slow never": "subtle_bugs",
     "symptom": "how_to_debug",
     "vectorised": "the_story",
+    "key strength": "glossary",
+    "Kingma": "references",
 }
 
 
@@ -231,7 +278,7 @@ def test_search_finds(words, site, browser):
 
 def test_the_index_leads_from_symptoms_to_chapters(site):
     page = (site / "index.html").read_text()
-    table = page[page.index('id="sec-symptoms"') :]
+    table = page[page.index('id="if-yours-does-not-work"') :]
     for name in ("loss_is_nan", "sigmoid_on_weightings", "bce_or_huber", "subtle_bugs", "how_to_debug", "the_story"):
         assert f'href="{name}.html"' in table
 

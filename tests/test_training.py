@@ -118,6 +118,12 @@ def test_report_sees_every_row_and_can_end_training():
     assert seen == [3, 6] == [row.update for row in log]
 
 
+def test_a_bar_that_ends_early_is_full_and_says_so(capsys):
+    training.train(machine(), TASK, replace(QUICK, updates=100, report_every=3), report=lambda log: True)
+    last = capsys.readouterr().err.splitlines()[-1].split("\r")[-1]
+    assert last.startswith("ended early: 100%") and " 3/3 " in last
+
+
 def poisoned_at(update, value=math.nan):
     """A loss that is not finite at one update."""
     calls = []

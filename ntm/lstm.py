@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntm import model
+from ntm import checks, model
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class LSTMConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that no network can have, before anything is built."""
         for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+            object.__setattr__(self, name, checks.whole(name, value))
 
 
 class LSTMState(NamedTuple):

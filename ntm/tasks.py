@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ntm import checks
+
 LARGEST_LENGTH = 100_000  # a guard against a slip of the keyboard: such a copy batch already takes gigabytes
 
 
@@ -24,10 +26,17 @@ Task = Callable[..., Batch]
 
 
 def check_range(name: str, value: int | tuple[int, int], least: int = 1, most: int = LARGEST_LENGTH) -> tuple[int, int]:
-    """One number or a range (both ends included) as a range; refuse what is empty or out of bounds."""
-    low, high = (value, value) if isinstance(value, int) else value
-    if not least <= low <= high <= most:
-        raise ValueError(f"{name}={value}: must be {least} to {most}, and the least no more than the most")
+    """One whole number or a range (both ends included) as a range; refuse what is empty or out of bounds."""
+    try:
+        low, high = (
+            checks.whole(name, n, least, most) for n in (value if isinstance(value, tuple | list) else [value] * 2)
+        )
+        if low > high:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"{name}={value!r}: must be {least} to {most}, and the least no more than the most (whole numbers)"
+        ) from None
     return low, high
 
 

@@ -54,7 +54,9 @@ def encode(model: NTM, precision: Literal["half", "single"] = "half") -> dict[st
     if not np.isfinite(largest):
         raise ValueError("a weight is NaN or infinite: such a machine cannot be shown")
     if precision == "half" and largest > LARGEST_HALF:
-        raise ValueError(f"the largest weight is {largest:.3g}, half precision ends at {LARGEST_HALF:.0f}: use 'single'")
+        raise ValueError(
+            f"the largest weight is {largest:.3g}, half precision ends at {LARGEST_HALF:.0f}: use 'single'"
+        )
     packed = weights.astype("<f2" if precision == "half" else "<f4").tobytes()
     return {
         "config": asdict(model.config),

@@ -8,7 +8,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 
 from ntm import NTM, NTMConfig, runs, tasks
-from ntm.page.copy_demo import CopyDemo
+from ntm.page.demos import CopyDemo
 
 RUNS = Path(__file__).parents[1] / "data/runs"
 BROKEN = "copy-ntm-ff-1"  # the saved run that makes most mistakes
@@ -43,7 +43,7 @@ def demo(run="copy-ntm-ff-2", **options):
 
 
 def says(one):
-    return one.locator(".ntm-copy-says").inner_text()
+    return one.locator(".ntm-demo-says").inner_text()
 
 
 def cell(one, vector, bit):
@@ -175,7 +175,9 @@ def test_it_is_small_and_names_no_host():
     text = demo().html()
     assert len(text) < 130_000 and "://" not in text and " src=" not in text
     bundle = demo(vectors=[[1] * 8])._repr_mimebundle_()
-    assert bundle["text/plain"] == "CopyDemo(1 vectors)" and bundle["text/html"].startswith('<div class="ntm-copy')
+    assert bundle["text/plain"] == "CopyDemo: a machine that copies your own list" and bundle["text/html"].startswith(
+        '<div class="ntm-demo ntm-copy'
+    )
 
 
 @pytest.mark.parametrize(

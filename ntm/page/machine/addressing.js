@@ -1,6 +1,6 @@
 // Where a head looks: section 3.3 of the paper, equations 5 to 9; the twin of ntm/addressing.py.
 //
-// One sequence, one head: cells (N,M), row after row; key (M,); shift (S,); weightings (N,); beta, gate, gamma are numbers.
+// One sequence, one head: cells (N,M), row by row; key (M,); shift (S,); weightings (N,); beta, gate, gamma: numbers.
 // Functions are called through the table `addressing`, so that a fault can take the place of one.
 
 import { dot, norm, softmax, softmaxBackward } from "./arrays.js";

@@ -1,5 +1,5 @@
-// Loops over arrays of numbers that the equations share. What is filled comes first. A name that begins with d holds the
-// loss's gradient with respect to what the rest of the name says; "adds to" says that it is summed up, not replaced.
+// Loops over arrays of numbers that the equations share. What is filled comes first. A name that begins with d holds
+// the loss's gradient with respect to what the rest of the name says; "adds to" says that it is not replaced.
 
 export function dot(a, b) {
   let sum = 0;

@@ -1,11 +1,12 @@
 // The two controllers of section 3.4; the twin of ntm/controller.py.
 //
 // One step of one sequence: slot.seen (X + R M) -> slot.hidden, (C,) for each layer, whose last is slot.controller.
-// Backward: d.hidden and d.cell hold the gradient of the state after the step, and are given that of the state before it.
+// Backward: d.hidden and d.cell hold the gradient of the state after the step, and get that of the state before it.
 
 import { linear, linearBackward, sigmoid, tanh, tanhBackward } from "./arrays.js";
 
-export const feedforward = { // layers of tanh units; nothing is carried from step to step
+// layers of tanh units; nothing is carried from step to step
+export const feedforward = {
   forward(slot, before, layers) {
     let input = slot.seen;
     for (let l = 0; l < layers.length; l++) {
@@ -26,7 +27,8 @@ export const feedforward = { // layers of tanh units; nothing is carried from st
   },
 };
 
-export const lstm = { // stacked cells (Hochreiter and Schmidhuber, 1997); gates in torch's order: input, forget, cell, output
+// stacked cells (Hochreiter and Schmidhuber, 1997), their gates in torch's order: input, forget, cell, output
+export const lstm = {
   forward(slot, before, cells) {
     let input = slot.seen;
     for (let l = 0; l < cells.length; l++) {

@@ -1,7 +1,8 @@
-// What the controller tells its heads: section 3.3 of the paper, one projection, split and squashed; the twin of ntm/heads.py.
+// What the controller tells its heads: section 3.3 of the paper, one projection, split and squashed; the twin of
+// ntm/heads.py.
 //
-// The projection gives [key M, beta, gate, shift S, gamma] for each head, read heads first, then [erase M, add M] for each
-// write head. `slot` is a step's (trace.js), `d` has the gradient of each of its arrays.
+// The projection gives [key M, beta, gate, shift S, gamma] for each head, read heads first, then [erase M, add M] for
+// each write head. `slot` is a step's (trace.js), `d` has the gradient of each of its arrays.
 
 import { linear, linearBackward, sigmoid, softmax, softmaxBackward, softplus, softplusBackward } from "./arrays.js";
 

@@ -89,11 +89,12 @@ export class Learner {
   // Wrong bits of lists that it has not seen, of any length and in any memory.
   test({ length, locations = SMALL.config.locations, lists = 50, seed = 0 }) {
     const batch = tasks.copy(lists, [length, length], SMALL.bits, new Random(seed));
-    return { kind: "tested", length, locations, bits: length * SMALL.bits, wrong: wrongBits(this.machine, batch, locations) };
+    const wrong = wrongBits(this.machine, batch, locations);
+    return { kind: "tested", length, locations, bits: length * SMALL.bits, wrong };
   }
 }
 
-// The worker's side. Takes { order: "start", seed, controller, faults }, "pause", "resume", "reset" (the same again from the
+// The worker's side. Takes { order: "start", seed, controller, faults }, "pause", "resume", "reset" (the same from the
 // beginning) and { order: "test", ... }; sends what `report` and `test` return, at most ten reports a second, and
 // { kind: "failed", message }.
 export function listen(scope) {

@@ -1,7 +1,7 @@
-// Reading and writing the memory: section 3.1 and 3.2 of the paper, equations 2 to 4; the twin of ntm/memory.py.
+// Reading and writing the memory: sections 3.1 and 3.2 of the paper, equations 2 to 4; the twin of ntm/memory.py.
 //
-// A function is for one sequence, and each equation for one head: cells (N,M), row after row; weighting (N,); read vector,
-// erase and add (M,). Functions are called through the table `memory`, so that a fault can take the place of one.
+// A function is for one sequence, and each equation for one head: cells (N,M), row after row; weighting (N,); read
+// vector, erase and add (M,). Functions are called through the table `memory`, so that a fault can stand in for one.
 
 export const memory = {
   // Equation 2: the average of the rows under the weighting.
@@ -67,7 +67,7 @@ export const memory = {
     }
   },
 
-  // Equations 3 and 4: all write heads erase, then all add. `writing`, `erase`, `add` are lists, one entry for each head.
+  // Equations 3 and 4: all write heads erase, then all add. `writing`, `erase`, `add` are lists, one entry for a head.
   write(written, cells, writing, erase, add) {
     for (let h = 0; h < writing.length; h++) memory.applyErase(written, h ? written : cells, writing[h], erase[h]);
     for (let h = 0; h < writing.length; h++) memory.applyAdd(written, writing[h], add[h]);

@@ -1,5 +1,5 @@
-// The Neural Turing Machine: a controller, heads, and a memory, joined as in Figure 1 of the paper; the twin of ntm/model.py,
-// whose head explains the letters. All numbers are double precision, as JavaScript's own are.
+// The Neural Turing Machine: a controller, heads, and a memory, joined as in Figure 1 of the paper; the twin of
+// ntm/model.py, whose head explains the letters. All numbers are double precision, as JavaScript's own are.
 
 import { addressing } from "./addressing.js";
 import { linear, linearBackward } from "./arrays.js";
@@ -26,9 +26,8 @@ export class NTM {
     this.controller = config.controller === "lstm" ? lstm : feedforward;
   }
 
-  // Into a slot: controller and reads start at learned values, every head at location 0. `index` is the sequence's place
-  // in its batch, and of no account.
-  initialState(slot, index = 0) {
+  // Into a slot: controller and reads start at learned values, every head at location 0.
+  initialState(slot) {
     const { initialReads, initialHidden, initialCell } = this.parameters;
     slot.allReads.set(initialReads);
     initialHidden.forEach((row, l) => slot.hidden[l].set(row));
@@ -76,14 +75,14 @@ export class NTM {
   }
 
   // A trace with room for some steps, its first slot the initial state.
-  begin(steps, locations = this.config.locations, index = 0) {
+  begin(steps, locations = this.config.locations) {
     const trace = new Trace(this.config, steps, locations);
-    this.initialState(trace.slots[0], index);
+    this.initialState(trace.slots[0]);
     return trace;
   }
 
-  // All steps from the last to the first. `dLogits` has (Y,) for each step; adds to `gradient`, which is Parameters; `d` is
-  // a gradientSlot for as many locations as the trace has.
+  // All steps from the last to the first. `dLogits` has (Y,) for each step; adds to `gradient`, a Parameters; `d` is a
+  // gradientSlot for as many locations as the trace has.
   backward(gradient, trace, dLogits, d = gradientSlot(this.config, trace.locations)) {
     for (const row of [d.previousReads, d.controller, ...d.below, ...d.cell, ...d.weighting, d.memory]) row.fill(0);
     for (let t = dLogits.length - 1; t >= 0; t--) {

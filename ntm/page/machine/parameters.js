@@ -30,7 +30,8 @@ export class Parameters {
     const linear = (path) => ({ weight: of(`${path}.weight`), bias: of(`${path}.bias`) });
     this.layers = Array.from({ length: config.layers }, (_, l) => {
       if (config.controller === "feedforward") return linear(`controller.layers.${l}`);
-      const part = (to) => ({ weight: of(`controller.cells.${l}.weight_${to}`), bias: of(`controller.cells.${l}.bias_${to}`) });
+      const cell = (name) => of(`controller.cells.${l}.${name}`);
+      const part = (to) => ({ weight: cell(`weight_${to}`), bias: cell(`bias_${to}`) });
       return { input: part("ih"), recurrent: part("hh") };
     });
     this.heads = linear("heads.projection");
@@ -42,8 +43,8 @@ export class Parameters {
     this.initialCell = layersOf("controller.initial_cell");
   }
 
-  // The first weights, as torch draws them: uniform, up to 1/sqrt(inputs) of a layer or 1/sqrt(C) in an LSTM; the heads'
-  // up to sqrt(6 / (rows + columns)), without biases; first states 0.
+  // The first weights, as torch draws them: uniform, up to 1/sqrt(inputs) of a layer or 1/sqrt(C) in an LSTM; the
+  // heads' up to sqrt(6 / (rows + columns)), without biases; first states 0.
   draw(config, random) {
     let reach = 0;
     for (const [name, rows, columns] of this.shapes) {

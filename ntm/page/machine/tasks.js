@@ -1,8 +1,9 @@
-// The copy task of section 4.1; the twin of ntm/tasks.py. Called through the table `tasks`, so that a fault can change it.
+// The copy task of section 4.1; the twin of ntm/tasks.py. Called through the table `tasks`, so that a fault can take
+// the place of a function.
 
 export const tasks = {
-  // `batch` sequences of one length, drawn from `lengths` (both ends included). T = 2L + 2, X = bits + 2, Y = bits. Each has
-  // inputs and targets, a list of T arrays, and a mask, T numbers: 1 at the steps whose outputs count.
+  // `batch` sequences of one length, drawn from `lengths`, both ends included. T = 2L + 2, X = bits + 2, Y = bits. Each
+  // has inputs and targets, a list of T arrays, and a mask, T numbers: 1 at the steps whose outputs count.
   copy(batch, lengths, bits, random) {
     const length = random.integer(...lengths);
     return Array.from({ length: batch }, () => {

@@ -1,7 +1,7 @@
 // What a sequence leaves behind: the arrays of every step, time first, and for each step the views into them.
 //
-// Letters as in ntm/model.py; O = numbers of the heads' projection, F = C + R M that the output sees. Slot 0 is the state
-// before the first step, slot t + 1 what step t computed and the state after it.
+// Letters as in ntm/model.py. Slot 0 is the state before the first step, slot t + 1 what step t computed and the state
+// after it.
 
 // name -> [rows, columns] of one step, rows null where there is one array and no list of arrays
 function stepShapes(config, locations) {

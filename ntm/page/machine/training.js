@@ -111,8 +111,8 @@ export class Training {
     const weight = 1 / (mask.reduce((a, b) => a + b) * targets[0].length * batch.length);
     const means = { loss: 0, bits: 0, wrong: 0 };
     gradient.all.fill(0);
-    batch.forEach((sequence, index) => {
-      machine.initialState(trace.slots[0], index);
+    batch.forEach((sequence) => {
+      machine.initialState(trace.slots[0]);
       machine.forward(sequence.inputs, trace);
       const dLogits = sequence.targets.map((target, t) => {
         const row = new Float64Array(target.length);
@@ -143,8 +143,8 @@ export class Training {
 // Wrong bits of each of some sequences, with as many locations as asked for.
 export function wrongBits(machine, batch, locations = machine.config.locations) {
   const trace = new Trace(machine.config, Math.max(...batch.map(({ inputs }) => inputs.length)), locations);
-  return batch.map((sequence, index) => {
-    machine.initialState(trace.slots[0], index);
+  return batch.map((sequence) => {
+    machine.initialState(trace.slots[0]);
     return costs(machine.forward(sequence.inputs, trace), sequence).wrong;
   });
 }

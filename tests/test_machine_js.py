@@ -12,6 +12,7 @@ import torch
 
 from ntm import NTM, NTMConfig, bugs, runs, tasks, training
 from ntm.page import machine
+from ntm.page.demos import NOT_IN_A_PAGE
 
 SMALL = dict(inputs=6, outputs=4, hidden=24, locations=20, width=8)  # what learns in the page
 
@@ -86,8 +87,6 @@ def test_it_computes_what_torch_computes(machine_page, name, locations, lists, l
         assert max(distances(machine_page, model, batch, locations)) < 1e-5
 
 
-# Faults that belong to a batch (a start for each of its rows) or raise nothing but an error of shapes.
-NOT_IN_A_PAGE = {"states_of_rows_trained", "states_of_rows_frozen", "two_heads_for_everybody"}
 DRAWN = {"states_small_normal": 0.05, "states_wide_normal": 0.5}
 SHARED = [name for name in bugs.FAULTS if name not in NOT_IN_A_PAGE]
 CALCULATED = [(name,) for name in SHARED if name not in DRAWN]

@@ -1,16 +1,16 @@
 """The tool that measures what runs in a page, and what it has left in data/page.json."""
 
 import json
+import subprocess
 import sys
 
 import measure_page
 
 
-def test_it_runs_and_leaves_the_numbers(tmp_path, monkeypatch, capsys, browser):
+def test_it_runs_and_leaves_the_numbers(tmp_path, browser):
     output = tmp_path / "page.json"
-    monkeypatch.setattr(sys, "argv", ["measure_page", "--quick", "--output", str(output)])
-    monkeypatch.setattr(measure_page, "RUNS", measure_page.RUNS[:1])
-    measure_page.main()
+    command = [sys.executable, measure_page.__file__, "--quick", "--output", str(output)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     results = json.loads(output.read_text(encoding="utf-8"))
     kept = json.loads((measure_page.ROOT / "data/page.json").read_text(encoding="utf-8"))
     assert results.keys() == kept.keys() == {"host", "learning", "step", "bytes", "half_precision"}
@@ -19,7 +19,7 @@ def test_it_runs_and_leaves_the_numbers(tmp_path, monkeypatch, capsys, browser):
     [(name, ms)] = results["step"].items()
     assert ms > 0 and results["bytes"].keys() == {"bundle", name}
     assert results["half_precision"][name]["20"]["bits"] == 4 * 20 * 8
-    assert "solved, sequences, seconds" in capsys.readouterr().out
+    assert "solved, sequences, seconds" in printed
 
 
 def test_what_was_measured_keeps_what_the_book_says_of_it():
@@ -31,6 +31,6 @@ def test_what_was_measured_keeps_what_the_book_says_of_it():
         assert [row["seed"] for row in rows[controller,]] == list(range(1, 11))
         assert sum(row["solved"] for row in rows[controller,]) >= 9
     assert not any(row["solved"] for row in rows["feedforward", "sigmoid_on_the_weighting"])
-    assert max(row["longest_task"] for row in kept["learning"]) < 50
+    assert max(row["longest_task"] for row in kept["learning"] if not row["faults"]) < 50
     assert max(kept["step"].values()) < 1
     assert max(kept["bytes"].values()) < 250_000

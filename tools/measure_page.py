@@ -108,9 +108,9 @@ def compressed(text: str) -> int:
     return len(gzip.compress(text.encode(), mtime=0))
 
 
-def measure(seeds: range, until: int, lists: int) -> dict[str, Any]:
-    """All of the above."""
-    models = {folder.name: runs.load(folder) for folder in RUNS}
+def measure(folders: list[Path], seeds: range, until: int, lists: int) -> dict[str, Any]:
+    """All of the above, with the machines of some saved runs."""
+    models = {folder.name: runs.load(folder) for folder in folders}
     encoded = {name: json.dumps(machine.encode(model)) for name, model in models.items() if isinstance(model, NTM)}
     bundle = machine.bundle()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -133,10 +133,10 @@ def measure(seeds: range, until: int, lists: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one seed, few sequences and lists: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="one seed, one run, few lists: to see that it works")
     parser.add_argument("--output", type=Path, default=ROOT / "data/page.json", help="where the numbers go")
     chosen = parser.parse_args()
-    results = measure(range(1, 2), 400, 4) if chosen.quick else measure(SEEDS, 10**9, LISTS)
+    results = measure(RUNS[:1], range(1, 2), 400, 4) if chosen.quick else measure(RUNS, SEEDS, 10**9, LISTS)
     chosen.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for name in ("step", "bytes"):
         print(name, *(f"  {key}: {value:.6g}" for key, value in results[name].items()), sep="\n")

@@ -1,7 +1,8 @@
 // The reader's own bits: a list to click together, and a trained machine that copies it. Needs the machine's bundle and
 // parts.js before it.
 (() => {
-  const { element, row, button, slider, picture, panel, sentence, look: lookOf, pen, sheet, weightings, watch } = ntm.parts;
+  const { element, row, button, slider, picture, panel, sentence } = ntm.parts;
+  const { look: lookOf, pen, sheet, weightings, watch } = ntm.parts;
 
   // milliseconds: of all steps, at 40 to 250 each; of one step for who asked for less motion
   const PLAY = 5000, CALM_PACE = 600;
@@ -33,7 +34,7 @@
     return Array.from({ length: locations - widest + 1 }, (_, i) => (first + i) % locations);
   }
 
-  // The bits to click: one stop for the tab key, arrows inside. `turned(i, bit, value)` is called for a bit turned over.
+  // The bits to click: one stop for the tab key, arrows inside. Calls `turned(i, bit, value)` for a bit turned over.
   function bitGrid(turned) {
     const grid = element("div", { className: "ntm-copy-grid" });
     grid.setAttribute("role", "grid");

@@ -46,7 +46,8 @@ class _Demo:
         scripts = [Path(__file__).with_name(f"{name}.js") for name in ("parts", f"{self.kind}_demo")]
         text = "\n".join([machine.bundle(), *(script.read_text(encoding="utf-8") for script in scripts)])
         classes = f"ntm-demo ntm-{self.kind} tex2jax_ignore mathjax_ignore"
-        return f"""<div class="{classes}" role="group" aria-label="{self.name}">
+        alone = "data-lm-suppress-shortcuts=true"  # JupyterLab's own keys stand back inside
+        return f"""<div class="{classes}" role="group" aria-label="{self.name}" {alone}>
 <noscript><p>{self.still} It is drawn by a script, and scripts are off.</p></noscript>
 <script type="application/json">{self.data}</script>
 </div>

@@ -1,17 +1,20 @@
-// Learning in the page: a small machine trained before the reader's eyes, in a Web Worker. Needs the machine's bundle and
-// parts.js before it.
+// Learning in the page: a small machine trained before the reader's eyes, in a Web Worker. Needs the machine's bundle
+// and parts.js before it.
 (() => {
-  const { element, row, button, picture, panel, sentence, look: lookOf, pen, sheet, weightings, watch, GUTTER } = ntm.parts;
+  const { element, row, button, picture, panel, sentence, look: lookOf, pen, sheet, weightings, watch } = ntm.parts;
+  const { GUTTER } = ntm.parts;
 
   const WIDE = 120, NARROW = 76; // CSS pixels: the height of a picture; smaller where the panels stand in one column
   const LENGTHS = [4, 8, 12, 16, 20], ROOM = 40; // the test: lengths of its lists, locations of the memory
   const LONGEST = ntm.SMALL.lengths[1];
 
   const number = (value) => value.toLocaleString("en");
-  const labelled = (name, control) => element("label", {}, element("span", { textContent: name }), control);
+  const percent = (share) => `${(100 * share).toFixed(share && share < 0.1 ? 1 : 0)} %`;
 
-  function select(options, chosen) {
-    const made = element("select", {}, ...options.map(([value, name]) => element("option", { value, textContent: name })));
+  function select(name, options, chosen) {
+    const made = element("select", {});
+    made.append(...options.map(([value, text]) => element("option", { value, textContent: text })));
+    made.setAttribute("aria-label", name);
     made.value = chosen;
     return made;
   }
@@ -25,19 +28,19 @@
     const test = button("Test on longer lists", () =>
       LENGTHS.forEach((length) => worker.send({ order: "test", length, locations: ROOM, lists: 50, seed: length })));
     const seed = element("input", { type: "number", min: 0, max: 999999, step: 1, value: data.seed });
-    const controller = select([["feedforward", "feedforward"], ["lstm", "LSTM"]], data.controller);
+    const controller = select("controller", [["feedforward", "feedforward"], ["lstm", "LSTM"]], data.controller);
     const faults = Object.keys(ntm.FAULTS).map((name) => [name, name.replaceAll("_", " ")]);
-    const fault = select([["", "none"], ...faults], data.fault);
+    const fault = select("fault", [["", "no fault"], ...faults], data.fault);
     for (const control of [seed, controller, fault]) control.addEventListener("change", forget);
 
     const [cost, longer, writes, reads] = [picture(), picture(), picture(), picture()];
     const panels = element("div", { className: "ntm-demo-panels" },
-      panel("Cost", " \u2013 bits per output bit; guessing costs 1", cost),
+      panel("Cost", " \u2013 bits per output bit; dashed: guessing", cost),
       panel("Longer lists", " \u2013 wrong bits, by length", longer),
       panel("Where it writes", " \u2013 location against time", writes),
       panel("Where it reads", " \u2013 location against time", reads));
-    root.append(row(run, again, labelled("seed", seed), labelled("controller", controller), labelled("fault", fault), test),
-      says, panels);
+    const seeded = element("label", {}, element("span", { textContent: "seed" }), seed);
+    root.append(row(run, again, test), row(seeded, controller, fault), says, panels);
 
     // The worker
 
@@ -47,6 +50,7 @@
         const faults = fault.value ? [fault.value] : [];
         worker.send({ order: "start", seed: Number(seed.value), controller: controller.value, faults });
       } else {
+        tested = {};
         worker.send({ order: "resume" });
       }
       become("running");
@@ -81,7 +85,7 @@
 
     function become(next, trouble) {
       state = next;
-      run.textContent = { new: "Learn", running: "Pause", paused: "Go on", over: "Learn" }[state];
+      run.textContent = { new: "Learn", running: "Pause", paused: "Go on", over: "Done" }[state];
       run.disabled = state === "over";
       test.disabled = !latest || state === "running";
       quiet(state === "running");
@@ -90,22 +94,22 @@
 
     function words(trouble) {
       const chance = (ntm.SMALL.bits * (1 + LONGEST)) / 4; // half the bits of a list of middling length
+      const tests = LENGTHS.filter((length) => length in tested);
       if (trouble) says.textContent = `It cannot learn: ${trouble}.`;
       else if (!latest) {
-        says.textContent = `A machine with random weights, lists of 1 to ${LONGEST} vectors of ${ntm.SMALL.bits} bits. ` +
-          "Press Learn and watch its heads find the tape.";
+        says.textContent = "A machine with random weights, to copy lists of 1 to " +
+          `${LONGEST} vectors of ${ntm.SMALL.bits} bits. Press Learn and watch its heads find the tape.`;
+      } else if (tests.length) {
+        says.textContent = `Wrong bits in lists of ${tests.join(", ")} vectors, in a memory of ${ROOM} locations: ` +
+          `${tests.map((length) => percent(tested[length])).join(", ")}. It learned on lists of at most ${LONGEST}.`;
       } else if (latest.solved) {
-        says.textContent = `Learned: after ${number(latest.sequences)} lists and ${latest.seconds.toFixed(1)} seconds it ` +
-          "copied 200 lists that it had not seen without a mistake. Now test it on longer ones.";
+        says.textContent = `Learned from ${number(latest.sequences)} lists, in ${latest.seconds.toFixed(1)} seconds: ` +
+          `no mistake in ${ntm.FRESH} lists that it had not seen. Now test it on longer ones.`;
       } else {
         const end = state === "over" ? "Not learned. " : "";
         says.textContent = `${end}${number(latest.sequences)} lists in ${latest.seconds.toFixed(1)} seconds, ` +
-          `${number(Math.round(latest.rate))} a second: ${latest.cost.toFixed(3)} bits per output bit, ` +
-          `${latest.wrong.toFixed(1)} wrong bits in a list, where guessing makes ${chance.toFixed(0)}.`;
-      }
-      if (Object.keys(tested).length === LENGTHS.length) {
-        const shares = LENGTHS.map((length) => `${(100 * tested[length]).toFixed(0)} % of ${length}`);
-        says.textContent += ` Wrong bits in lists of each length: ${shares.join(", ")}.`;
+          `${number(Math.round(latest.rate))} a second. Cost ${latest.cost.toFixed(3)} bits per output bit, ` +
+          `guessing ${latest.chance.toFixed(2)}; ${latest.wrong.toFixed(1)} wrong bits in a list, guessing ${chance}.`;
       }
     }
 
@@ -121,7 +125,8 @@
       for (const [canvas, kind, head] of [[writes, "writes", 1], [reads, "reads", 0]]) {
         const share = (t, n) => (weighting ? weighting[(t * heads + head) * locations + n] : 0);
         const map = sheet(steps, locations, look.colour, share);
-        weightings(canvas, map, look, { room, height, length: LONGEST, until: steps - 1, first: 0, last: locations - 1 });
+        const ends = { first: 0, last: locations - 1 };
+        weightings(canvas, map, look, { room, height, length: LONGEST, until: steps - 1, ...ends });
         canvas.setAttribute("aria-label", `where it ${kind} in one list of ${LONGEST} vectors, always the same`);
       }
     }
@@ -129,7 +134,8 @@
     // A frame with 0 at its foot and `top` at its head; gives what is drawn in it places.
     function frame(canvas, { colour, font }, room, height, top, words) {
       const drawing = pen(canvas, room, height + 16), width = room - GUTTER;
-      [drawing.strokeStyle, drawing.fillStyle, drawing.font, drawing.globalAlpha] = [colour, colour, `11px ${font}`, 0.5];
+      [drawing.strokeStyle, drawing.fillStyle, drawing.font] = [colour, colour, `11px ${font}`];
+      drawing.globalAlpha = 0.5;
       drawing.strokeRect(GUTTER + 0.5, 0.5, width - 1, height - 1);
       drawing.globalAlpha = 1;
       drawing.textAlign = "right";
@@ -148,8 +154,8 @@
       drawing.globalAlpha = 0.5;
       drawing.setLineDash([3, 3]);
       drawing.beginPath();
-      drawing.moveTo(x(0), y(1 / top));
-      drawing.lineTo(x(1), y(1 / top));
+      drawing.moveTo(x(0), y((latest?.chance ?? 1) / top));
+      drawing.lineTo(x(1), y((latest?.chance ?? 1) / top));
       drawing.stroke();
       drawing.setLineDash([]);
       [drawing.globalAlpha, drawing.strokeStyle, drawing.lineWidth] = [1, look.accent, 2];
@@ -163,7 +169,8 @@
 
     function drawLonger(look, room, height) {
       const names = LENGTHS.map((length, i) => [String(length), (i + 0.5) / LENGTHS.length]);
-      const { drawing, x, y } = frame(longer, look, room, height, "50 %", names), wide = (room - GUTTER) / LENGTHS.length;
+      const { drawing, x, y } = frame(longer, look, room, height, "50 %", names);
+      const wide = (room - GUTTER) / LENGTHS.length;
       LENGTHS.forEach((length, i) => {
         if (!(length in tested)) return;
         const part = tested[length] * 2, left = x(i / LENGTHS.length) + wide / 4;
@@ -171,11 +178,10 @@
         drawing.fillRect(left, y(part) - 1, wide / 2, height - y(part));
         drawing.fillStyle = look.colour;
         drawing.textAlign = "center";
-        const share = `${(100 * tested[length]).toFixed(tested[length] && tested[length] < 0.1 ? 1 : 0)} %`;
-        drawing.fillText(share, left + wide / 4, Math.max(y(part) - 5, 12));
+        drawing.fillText(percent(tested[length]), left + wide / 4, Math.max(y(part) - 5, 12));
       });
       longer.setAttribute("aria-label", Object.keys(tested).length
-        ? `wrong bits by length: ${LENGTHS.map((n) => `${n}: ${(100 * (tested[n] ?? 0)).toFixed(1)} percent`).join(", ")}`
+        ? `wrong bits by length: ${Object.entries(tested).map(([n, share]) => `${n}: ${percent(share)}`).join(", ")}`
         : "wrong bits in longer lists: not tested yet");
     }
 

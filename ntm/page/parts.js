@@ -17,7 +17,9 @@ globalThis.ntm.parts ??= (() => {
 .ntm-demo :is(button, select) { cursor: pointer; }
 .ntm-demo button:disabled { opacity: 0.5; cursor: default; }
 .ntm-demo option { color: #222; background: #fff; }
-.ntm-demo [type=number] { width: 4.5rem; }
+.ntm-demo [type=number] { width: 4.5rem; padding-right: 0; }
+.ntm-demo select { min-width: 0; }
+.ntm-demo select:last-child { flex: 0 1 16rem; }
 .ntm-demo button.ntm-demo-play { min-width: 4rem; font-weight: 600; }
 .ntm-demo :focus-visible { outline: 3px solid var(--ntm-accent); outline-offset: 2px; border-radius: 4px; }
 .ntm-demo-panels { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.6rem 1.5rem; }
@@ -32,7 +34,7 @@ globalThis.ntm.parts ??= (() => {
 /* the book's theme puts outputs on a light ground in dark mode; this one knows both */
 html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_) { all: unset; display: block; }`;
 
-  const GUTTER = 30, BELOW = 16; // CSS pixels for the numbers beside a picture and the words below it
+  const GUTTER = 34, BELOW = 16; // CSS pixels for the numbers beside a picture and the words below it
 
   const element = (tag, properties = {}, ...children) => {
     const made = Object.assign(document.createElement(tag), properties);
@@ -157,5 +159,6 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     }
   }
 
-  return { element, row, button, slider, picture, panel, sentence, look, pen, sheet, weightings, watch, mountAll, GUTTER };
+  const controls = { element, row, button, slider, picture, panel, sentence };
+  return { ...controls, look, pen, sheet, weightings, watch, mountAll, GUTTER };
 })();

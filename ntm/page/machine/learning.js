@@ -17,7 +17,7 @@ export const SMALL = {
   recipe: { ...RECIPE, updates: 6000, batch: 4, learning_rate: 1e-2, train_locations: [10, 20] },
 };
 const CHECK_EVERY = 100; // updates between two tests
-const FRESH = 200; // lists of a test; solved is who makes no mistake in any of them
+export const FRESH = 200; // lists of a test; solved is who makes no mistake in any of them
 const SLICE = 30, REPORT = 100; // milliseconds of learning between two looks at the letter box, and between two reports
 
 export class Learner {
@@ -75,7 +75,8 @@ export class Learner {
       sequences: update * batch,
       seconds: this.seconds,
       rate: (update * batch) / this.seconds, // sequences per second
-      cost: loss / updates / Math.LN2, // bits per output bit; guessing costs 1
+      cost: loss / updates / Math.LN2, // bits per output bit
+      chance: SMALL.bits / this.machine.config.outputs, // what guessing costs: an output that is always 0 costs nothing
       wrong: wrong / updates, // wrong bits per sequence
       solved: this.solved,
       over: this.over,

@@ -1,4 +1,4 @@
-"""The reader's own bits: what the page shows is what the machine does, by mouse and by keyboard, from a disk."""
+"""Demos in a page on a disk: what they show is what the machine does, by mouse and by keyboard, for everybody."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 
-from ntm import NTM, NTMConfig, runs, tasks
-from ntm.page.demos import CopyDemo
+from ntm import NTM, NTMConfig, bugs, runs, tasks
+from ntm.page.demos import NOT_IN_A_PAGE, CopyDemo, LearnDemo
 
 RUNS = Path(__file__).parents[1] / "data/runs"
 BROKEN = "copy-ntm-ff-1"  # the saved run that makes most mistakes
@@ -24,13 +24,13 @@ def shown(browser, tmp_path):
         tab = contexts[-1].new_page()
         tab.on("console", lambda message: troubles.append(message.text))
         tab.on("pageerror", lambda error: troubles.append(str(error)))
-        tab.on("request", lambda request: request.url.startswith("file:") or troubles.append(request.url))
+        tab.on("request", lambda request: request.url.startswith(("file:", "blob:")) or troubles.append(request.url))
         body = f"<main><h1>demo</h1>{''.join(demo.html() for demo in demos)}</main>"
         head = f'<meta charset="utf-8"><title>demo</title><style>{style}</style>'
         file = tmp_path / "page.html"
         file.write_text(f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body>', encoding="utf-8")
         tab.goto(file.as_uri())
-        return [tab.locator(".ntm-copy").nth(i) for i in range(len(demos))]
+        return [tab.locator(".ntm-demo").nth(i) for i in range(len(demos))]
 
     yield opened
     for context in contexts:
@@ -147,21 +147,6 @@ def test_two_demos_on_a_page_are_independent(shown):
     assert on(first).shape == (5, 8) and on(second).shape == (4, 8)
 
 
-DARK = "body { background: #14181e; color: #ced6dd; }"
-
-
-@pytest.mark.parametrize("style", ["", DARK], ids=["light", "dark"])
-@pytest.mark.parametrize("width, height", [(1280, 900), (360, 740)])
-def test_it_fits_a_window_and_everybody_can_use_it(shown, width, height, style):
-    [one] = shown(demo(), style=style + "body { margin: 12px }", viewport={"width": width, "height": height})
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert one.bounding_box()["height"] < height
-    found = Axe().run(one.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
-    assert found.violations_count == 0, found.generate_report()
-    one.get_by_label("length of the list").fill("128")
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-
-
 def test_the_picture_follows_the_theme(shown):
     [one] = shown(demo())
     picture = "canvas => canvas.toDataURL()"
@@ -171,8 +156,67 @@ def test_the_picture_follows_the_theme(shown):
     assert one.locator("canvas").first.evaluate(picture) != light
 
 
+# Learning in the page
+
+
+def button(one, name):
+    return one.get_by_role("button", name=name, exact=True)
+
+
+def test_it_learns_pauses_is_tested_and_begins_again(shown):
+    [one] = shown(LearnDemo(seed=5))
+    assert "random weights, to copy lists of 1 to 8 vectors of 4 bits" in says(one)
+    assert button(one, "Test on longer lists").is_disabled()
+    button(one, "Learn").press(" ")
+    one.locator(".ntm-demo-says", has_text="a second. Cost").wait_for()
+    button(one, "Pause").click()
+    one.page.wait_for_timeout(300)
+    told = says(one)
+    one.page.wait_for_timeout(300)
+    assert says(one) == told and button(one, "Go on").is_enabled()
+    button(one, "Test on longer lists").click()
+    one.locator(".ntm-demo-says", has_text="Wrong bits in lists of 4, 8, 12, 16, 20 vectors").wait_for()
+    picture = one.get_by_role("img", name="wrong bits by length").get_attribute("aria-label")
+    assert re.fullmatch(r"wrong bits by length: (\d+: [\d.]+ %(, )?){5}", picture)
+    button(one, "Start again").click()
+    assert "Press Learn" in says(one) and button(one, "Learn").is_enabled()
+
+
+def test_it_opens_with_a_fault_and_says_why_one_cannot_learn(shown):
+    first, second = shown(LearnDemo(fault="sigmoid_on_the_weighting", controller="lstm"), LearnDemo())
+    assert first.get_by_label("fault").input_value() == "sigmoid_on_the_weighting"
+    assert first.get_by_label("controller").input_value() == "lstm"
+    second.get_by_label("fault").select_option("kernel in tiles")
+    button(second, "Learn").click()
+    second.locator(".ntm-demo-says", has_text="It cannot learn: kernels of 3 side by side do not fit").wait_for()
+    assert "Press Learn" in says(first)
+    names = second.get_by_label("fault").locator("option").evaluate_all("all => all.map((one) => one.value)")
+    assert names == ["", *(name for name in bugs.FAULTS if name not in NOT_IN_A_PAGE)]
+
+
+# Both
+
+
+DARK = "body { background: #14181e; color: #ced6dd; }"
+
+
+@pytest.mark.parametrize("style", ["", DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width, height", [(1280, 900), (360, 740)])
+@pytest.mark.parametrize("build", [demo, LearnDemo])
+def test_it_fits_a_window_and_everybody_can_use_it(shown, build, width, height, style):
+    [one] = shown(build(), style=style + "body { margin: 12px }", viewport={"width": width, "height": height})
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert one.bounding_box()["height"] < height
+    found = Axe().run(one.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+    assert found.violations_count == 0, found.generate_report()
+    if build is demo:
+        one.get_by_label("length of the list").fill("128")
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_it_is_small_and_names_no_host():
     text = demo().html()
+    assert "://" not in LearnDemo().html() and "LearnDemo: a" in LearnDemo()._repr_mimebundle_()["text/plain"]
     assert len(text) < 130_000 and "://" not in text and " src=" not in text
     bundle = demo(vectors=[[1] * 8])._repr_mimebundle_()
     assert bundle["text/plain"] == "CopyDemo: a machine that copies your own list" and bundle["text/html"].startswith(
@@ -188,6 +232,8 @@ def test_it_is_small_and_names_no_host():
         (lambda: demo(longest=9), "a list of 17 vectors: must be 1 to 9"),
         (lambda: demo(vectors=[[0] * 8, [0] * 7]), "vector 1 is .*: must be 8 bits, each 0 or 1"),
         (lambda: demo(vectors=[[2] * 8]), "vector 0 is .*: must be 8 bits"),
+        (lambda: LearnDemo(fault="states_of_rows_frozen"), "in a page it must be one of exponent_is_the_gate"),
+        (lambda: LearnDemo(controller="gru"), "controller 'gru': must be 'feedforward' or 'lstm'"),
     ],
 )
 def test_what_does_not_fit_is_refused(build, message):

@@ -10,23 +10,17 @@ holds the loss's gradient with respect to what the rest of the name says; "d of"
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 
+from ntm.engine import compiler
 from ntm.engine.simd import LANES, fma, load, multiplied, multiply, spread, store, total
 
-
-def _jit(freedom: Any) -> Any:
-    # No function here allocates, so none needs to count references to arrays, which costs a quarter of the time.
-    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True, _nrt=False)
-
-
-jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
+jit = compiler.jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
+jit_exact = compiler.jit({"contract"})
+jit_finite = compiler.jit(True)
 TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
-jit_exact = _jit({"contract"})
-jit_finite = _jit(True)
 
 
 class Weights(NamedTuple):
@@ -765,7 +759,7 @@ def run_backward(first, last, place, room, weights, record, d, shape):
                     lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, room.squashed)
                 else:
                     copy(grad, hidden)
-                    tanh_backward(grad[:units], gates)
+                    tanh_backward(grad[:units], gates[:units])
                 fill(seen, 0)
             multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
             for b in range(first, last):

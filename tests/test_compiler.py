@@ -10,6 +10,7 @@ import pytest
 
 from ntm.engine import compiler
 
+pytestmark = pytest.mark.once  # each process says itself which machine it is on
 ROOT = Path(__file__).parent.parent
 COMPILES = pytest.mark.skipif(compiler.why_not() is not None, reason=str(compiler.why_not()))
 
@@ -63,13 +64,15 @@ def test_all_that_is_compiled_lies_in_the_sources_that_are_looked_at(copied, tmp
 
 
 @COMPILES
-def test_where_a_folder_cannot_be_found_it_compiles_without_one(copied, tmp_path):
-    (tmp_path / "file").touch()
-    said, warned = copied(READ, NUMBA_CACHE_DIR=str(tmp_path / "file"), HOME=str(tmp_path / "file"), XDG_CACHE_HOME="")
-    assert said == "[1.0, 1.0] 0"
-    (tmp_path / "ntm" / "engine" / "__pycache__").rename(tmp_path / "elsewhere")
-    (tmp_path / "ntm" / "engine" / "__pycache__").touch()
-    said, warned = copied(READ, NUMBA_CACHE_DIR=str(tmp_path / "file"), HOME=str(tmp_path / "file"), XDG_CACHE_HOME="")
+def test_where_no_folder_can_be_written_it_compiles_without_one(copied, tmp_path):
+    file, beside = tmp_path / "file", tmp_path / "ntm" / "engine" / "__pycache__"
+    file.touch()
+    nowhere = {"NUMBA_CACHE_DIR": f"{file}", "XDG_CACHE_HOME": f"{file}", "HOME": f"{file}"}
+    assert copied(READ, **nowhere) == ("[1.0, 1.0] 0", "")
+    assert copied(READ, **nowhere) == ("[1.0, 1.0] 1", "")  # beside the sources there is still room
+    shutil.rmtree(beside)
+    beside.touch()
+    said, warned = copied(READ, **nowhere)
     assert said == "[1.0, 1.0] 0" and warned.count("UserWarning") == 1
     assert "compiled code is not kept, since there is no folder that can be written to" in warned
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parent.parent
 SMALLER = ("updates=10_000", "updates=3")  # all that is changed in the README's example
 ONLY_FOR_THE_BOOK = ["matplotlib", "IPython", "ipywidgets", "anywidget", "ipykernel", "traitlets"]
@@ -76,9 +77,7 @@ def python(wheel, tmp_path_factory) -> Path:
 
 def run(python: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """In that environment and no other (-I), with warnings shown."""
-    clean = {
-        name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "NUMBA_CACHE_DIR", "XDG"))
-    }
+    clean = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "NUMBA_", "XDG_"))}
     command = [str(python), "-I", "-W", "default", *words]
     return subprocess.run(
         command, env=clean | environment, cwd=python.parent, capture_output=True, text=True, timeout=600

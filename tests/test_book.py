@@ -1,5 +1,6 @@
 """The book: its sources, every chapter run at small sizes, the site built from them, and its pages in a browser."""
 
+import html
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.xdist_group("book"), pytest.mark.once]
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 CHAPTERS = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"])]
+CHAPTERS.remove("reference")  # made of docstrings, not run
 EXEMPT = ["index", "reproducing"]  # from having a question as a title
 LINES = 25  # of code in a cell, at most
 OURS = {"include": [["main"]], "exclude": [[".citation-list"]]}  # that list's roles are Sphinx's own
@@ -218,7 +220,7 @@ def open_page(browser: Browser, address: str, **options) -> tuple[Page, list[str
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", [*CHAPTERS, "search", "genindex"])
+@pytest.mark.parametrize("name", [*CHAPTERS, "reference", "search", "genindex"])
 def test_page(name, scheme, site, browser):
     page, faults = open_page(browser, f"{site.as_uri()}/{name}.html", color_scheme=scheme)
     with page:
@@ -233,6 +235,19 @@ def test_page(name, scheme, site, browser):
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             faults.append("is wider than a phone")
     assert faults == []
+
+
+def test_the_reference_has_every_module_and_what_is_in_it(site):
+    shown = (site / "reference.html").read_text()
+    files = [path for path in (ROOT / "ntm").rglob("*.py") if not path.name.startswith("__")]
+    for module in ["ntm.engine", *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files)]:
+        assert f'id="module-{module}"' in shown, module
+    for name in ("ntm.addressing.sharpen", "ntm.model.NTM.forward", "ntm.training.TrainingConfig", "ntm.runs.load"):
+        assert f'id="{name}"' in shown, name
+    page = html.unescape(re.sub("<[^>]*>", "", shown))
+    assert "sharpen(weighting: Tensor, gamma: Tensor" in re.sub(r"\s+", " ", page).replace("( ", "(")
+    assert "inputs: (T,B,X)" in page and "Alias for field number" not in page  # the comments beside fields
+    assert "target 0      . . . . . 1 . 1" in page  # a drawing keeps its columns
 
 
 SEARCHED = {  # what a reader types who knows only the symptom, and the chapter that must be among those found

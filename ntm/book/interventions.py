@@ -10,7 +10,7 @@ from unittest import mock
 
 from torch import Tensor
 
-from ntm import engine, memory
+from ntm import addressing, engine, memory
 
 
 @contextmanager
@@ -27,4 +27,15 @@ def without_writes(rows: Tensor | slice = slice(None)) -> Iterator[None]:
         return written, memory.read(written, reading)
 
     with engine.literal(), mock.patch.object(memory, "write_and_read", access):
+        yield
+
+
+@contextmanager
+def without_content() -> Iterator[None]:
+    """Inside this block no head finds anything by content: every content weighting is the same at all locations."""
+
+    def even(held: Tensor, key: Tensor, beta: Tensor) -> Tensor:
+        return (beta * 0).expand(-1, -1, held.shape[1]).softmax(2)
+
+    with engine.literal(), mock.patch.object(addressing, "content_weighting", even):
         yield

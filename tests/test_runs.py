@@ -150,7 +150,7 @@ LOGS = {
     "lost": lambda log: log.unlink(),
     "shortened": lambda log: log.write_text("".join(log.read_text().splitlines(True)[:-1])),
     "without rows": lambda log: log.write_text(log.read_text().splitlines(True)[0]),
-    "cut": lambda log: log.write_bytes(log.read_bytes()[:-9]),
+    "cut": lambda log: log.write_bytes(log.read_bytes()[:-40]),
     "empty": lambda log: log.write_text(""),
     "ahead": lambda log: log.write_text(log.read_text().replace("\n3,", "\n4,").replace("\n6,", "\n9,")),
     "not text": lambda log: log.write_bytes(bytes(range(256))),

@@ -248,6 +248,8 @@ name, words = sys.argv[1], sys.argv[2:]
 sys.meta_path.insert(0, Finder())
 sys.argv = ["-m", name]  # as Python has it while it looks for the package
 import ntm
+
+pytestmark = pytest.mark.once  # processes and what they say are the same on every processor
 sys.argv = ["ntm", name, *words]
 runpy.run_module("ntm", run_name="__main__", alter_sys=False)
 """

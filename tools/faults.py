@@ -4,8 +4,8 @@
     python tools/faults.py erase_dropped "1 February, Huber"     # those of some experiments
 
 The machines of one experiment are independent, one per seed, and trained side by side as one batch of machines, since
-the compiled engine knows no faults (``ntm/book/side_by_side.py``). They see lists of the same lengths in the same order, of
-different vectors. What is saved, and how, is told in ``ntm/book/fault_runs.py``.
+the compiled engine knows no faults (``ntm/book/side_by_side.py``). They see lists of the same lengths in the same
+order, of different vectors. What is saved, and how, is told in ``ntm/book/fault_runs.py``.
 """
 
 import argparse
@@ -95,7 +95,8 @@ def plan() -> dict[str, Experiment]:
     everything |= {f"1 February, {loss}, silence given": history(day, loss=loss, silent=True) for loss in LOSSES}
     # What silence costs a machine that is right otherwise, with either loss.
     silent = ("silent_targets",)
-    everything |= {"nothing wrong, Huber": Experiment(loss="Huber"), "silent_targets, Huber": Experiment(silent, "Huber")}
+    everything["nothing wrong, Huber"] = Experiment(loss="Huber")
+    everything["silent_targets, Huber"] = Experiment(silent, "Huber")
     return everything | {
         f"silent_targets, {loss}, silence given": Experiment(silent, loss, silent=True) for loss in LOSSES
     }

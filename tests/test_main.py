@@ -14,6 +14,8 @@ from ntm import runs
 
 TINY = ["--hidden", "5", "--locations", "4", "--width", "3", "--length", "1", "2", "--batch", "2"]
 
+pytestmark = pytest.mark.once  # processes and what they say are the same on every processor
+
 
 def ntm(*words, code=0):
     """In a process of its own: standard output, or what it said of an error, which is one line."""
@@ -248,8 +250,6 @@ name, words = sys.argv[1], sys.argv[2:]
 sys.meta_path.insert(0, Finder())
 sys.argv = ["-m", name]  # as Python has it while it looks for the package
 import ntm
-
-pytestmark = pytest.mark.once  # processes and what they say are the same on every processor
 sys.argv = ["ntm", name, *words]
 runpy.run_module("ntm", run_name="__main__", alter_sys=False)
 """

@@ -66,6 +66,7 @@ def lstm(tmp_path_factory):
 def test_help(said):
     assert all(name in said("--help") for name in ("train", "baseline", "evaluate", "solve"))
     assert "--learning-rate" in said("train", "--help")
+    assert "Train one new machine per seed" in said("solve", "--help")
 
 
 def test_evaluate_prints_one_object(run, said):

@@ -14,6 +14,8 @@ from ntm import runs
 
 TINY = ["--hidden", "5", "--locations", "4", "--width", "3", "--length", "1", "2", "--batch", "2"]
 
+pytestmark = pytest.mark.once  # processes and what they say are the same on every processor
+
 
 def ntm(*words, code=0):
     """In a process of its own: standard output, or what it said of an error, which is one line."""

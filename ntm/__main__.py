@@ -162,12 +162,19 @@ def solve(
     print(f"solved {len(solved)} of {len(outcomes)} seeds{median}")
 
 
+def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """A function with the same options and help that does not run the command, but returns what will."""
+
+    @functools.wraps(command)
+    def prepare(*arguments: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *arguments, **options)
+
+    return prepare
+
+
 def _parsed(commands: dict[str, Callable[..., None]]) -> Callable[[], None]:
     """The command that was asked for, with its options; a mistake in them is one line, and not a box of many."""
-    later: dict[str, Callable[..., Any]] = {
-        name: functools.wraps(command)(functools.partial(functools.partial, command))
-        for name, command in commands.items()
-    }
+    later = {name: _later(command) for name, command in commands.items()}
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
             return tyro.extras.subcommand_cli_from_dict(later, prog="python -m ntm")

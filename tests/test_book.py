@@ -43,7 +43,7 @@ SMALL: dict[str, dict[str, object]] = {
     "copy_task": {"limit": 200, "sequences": 2, "paper_lengths": [10, 30], "seeds": [0]},
     "reading_the_tape": {},
     "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
-    "speed": {"batch": 2, "updates": 2},
+    "speed": {"batch": 2, "updates": 2, "watched": 12},
     "the_story": {"repeats": 1, "seeds": 1},
     "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},
     "sigmoid_on_weightings": {
@@ -57,7 +57,7 @@ SMALL: dict[str, dict[str, object]] = {
     "bce_or_huber": {"updates_faulty": 6, "lists": 2, "updates": 20, "seeds": [0, 1]},
     "subtle_bugs": {"updates": 20, "sequences": 2, "length": 4},
     "how_to_debug": {"updates": 2, "updates_of_one": 2},
-    "reproducing": {"updates": 2, "batches": [1, 2]},
+    "reproducing": {"updates": 20},
     "glossary": {},
     "references": {},
 }

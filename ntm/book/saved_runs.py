@@ -4,6 +4,7 @@ Where a chapter shows one machine, that is chosen by a rule which knows nothing 
 whose weightings are the least blurred, over ten lists that are the same for all.
 """
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def load(network: str, seed: int, update: int | None = None) -> nn.Module:
 
 def entropy(weighting: Tensor) -> Tensor:
     """How far a weighting (...,N) is spread, in bits: 0 on one location, log2 N on all alike."""
-    return torch.special.entr(weighting).sum(-1) / torch.tensor(2.0).log()
+    return torch.special.entr(weighting).sum(-1) / math.log(2)
 
 
 @torch.no_grad()

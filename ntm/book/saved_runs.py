@@ -32,7 +32,7 @@ def load(network: str, seed: int, update: int | None = None) -> nn.Module:
 
 def entropy(weighting: Tensor) -> Tensor:
     """How far a weighting (...,N) is spread, in bits: 0 on one location, log2 N on all alike."""
-    return torch.special.entr(weighting).sum(-1) / math.log(2)
+    return -torch.xlogy(weighting, weighting).sum(-1) / math.log(2)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ whose weightings are the least blurred, over ten lists that are the same for all
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def entropy(weighting: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def blur(machine: nn.Module) -> float:
+def blur(machine: Any) -> float:
     """The entropy of a machine's weightings in bits, mean over all heads and steps of the ten lists."""
     batch = tasks.copy(LISTS, VECTORS, torch.Generator().manual_seed(LISTS_SEED))
     return float(entropy(machine.trace(batch.inputs).weighting).mean())

@@ -39,7 +39,10 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(number: str, lived: str, *places: tuple[Any, str]) -> Callable[[Any], Any]:
-    """List a function, or a class with one method for each place, under its name."""
+    """A decorator: list a faulty function, or a class with one for each place, in FAULTS under its name.
+
+    A place is a module or class, and the name there that the function stands in for.
+    """
 
     def enter(faulty: Any) -> Any:
         functions = [getattr(faulty, name) for _, name in places] if inspect.isclass(faulty) else [faulty]

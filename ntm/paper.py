@@ -5,8 +5,8 @@ from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
-# Wrong bits counted in the panels of Figures 4 (NTM) and 5 (LSTM), which draw one sequence of each length, and the
-# share of all bits that is. The caption speaks of lengths 10, 20, 30, 50 and 120; 10 and 20 show no error in either.
+# Wrong bits counted in the panels of Figures 4 (NTM) and 5 (LSTM), which draw one sequence of each length: by
+# the number of its vectors. 10 and 20 show no error in either.
 FIGURE_4_WRONG_BITS = {10: 0, 20: 0, 30: 2, 50: 1, 120: 184}
 FIGURE_5_WRONG_BITS = {10: 0, 20: 0, 30: 73, 50: 154, 120: 431}
 
@@ -14,7 +14,8 @@ FIGURE_5_WRONG_BITS = {10: 0, 20: 0, 30: 73, 50: 154, 120: 431}
 def curves(figure: int) -> dict[str, tuple[list[float], list[float]]]:
     """The learning curves of a figure: for each series, training sequences and bits per sequence.
 
-    In Figure 11 the first list is items per sequence instead.
+    The series are NTM-LSTM, NTM-FF and LSTM, in Figure 13 also Optimal. In Figure 11 the first list is items per
+    sequence instead. Raises ValueError for a figure without curves.
     """
     series: dict[str, tuple[list[float], list[float]]] = {}
     scale = 1 if figure == 11 else 1000
@@ -29,7 +30,11 @@ def curves(figure: int) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def table(number: int) -> list[dict[str, str]]:
-    """The rows of Table 1, 2 or 3."""
+    """The rows of Table 1, 2 or 3, one per task, as printed.
+
+    Each has model, task, heads, controller_size, memory, learning_rate and parameters, all of them text. Raises
+    ValueError for another number.
+    """
     rows = [row for row in _rows("tables.csv") if row["table"] == str(number)]
     if not rows:
         raise ValueError(f"number={number}: the paper has Tables 1, 2 and 3")

@@ -48,9 +48,10 @@ def copy(
 ) -> Batch:
     """The copy task (section 4.1): see random vectors between two flags, then recall them from nothing.
 
-    ``length`` is the number L of vectors, or the range from which one is drawn for the whole batch, both ends
-    included. T = 2L + 2; X = bits + 2, the last two the start and the end flag, as in the paper's Figure 6;
-    Y = bits. One sequence of three vectors against time, with only three bits:
+    ``length`` is the number of vectors, or the range from which one is drawn for the whole batch, both ends
+    included. ``batch`` is B. T = 2 length + 2; X = bits + 2, the last two the start and the end flag, as in the
+    paper's Figure 6; Y = bits. Raises ValueError for sizes that no batch can have. One sequence of three vectors
+    against time, with only three bits:
 
         time step     0 1 2 3 4 5 6 7
         bit 0         . 1 . 1 . . . .

@@ -28,13 +28,20 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy in nats per bit that counts, computed from the logits."""
+    """The paper's loss: binary cross-entropy in nats per bit that counts, computed from the logits.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.binary_cross_entropy_with_logits(logits, targets, reduction="none"), mask)
 
 
 def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> Tensor:
-    """Huber loss between the output sigmoid(logits) and the target, per bit that counts."""
+    """Huber loss between the output sigmoid(logits) and the target, per bit that counts.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number: half the squared difference where that is below ``delta``, beyond it a
+    straight line. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.huber_loss(logits.sigmoid(), targets, reduction="none", delta=delta), mask)
 
@@ -63,14 +70,20 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
 
 
 def bits_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
-    """The paper's cost: cross-entropy in base 2, summed over a sequence, mean over the batch."""
+    """The paper's cost (section 4): cross-entropy in base 2, summed over a sequence, mean over the batch.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number; guessing costs a bit for each that counts. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     nats = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask
     return float(nats.sum()) / math.log(2) / mask.shape[1]
 
 
 def wrong_bits(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
-    """Outputs on the wrong side of one half, summed over a sequence, mean over the batch."""
+    """Outputs on the wrong side of one half, summed over a sequence, mean over the batch.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number, NaN if a logit or a target is. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     if logits.isnan().any() or targets.isnan().any():
         return math.nan
@@ -136,13 +149,17 @@ class GravesRMSProp(torch.optim.Optimizer):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; the defaults are the quick recipe for copying, ``PAPER`` below is what the paper states."""
+    """How to train; the defaults are the book's recipe for copying.
+
+    ``training.PAPER`` is what the paper states for its copy task, in batches of one, of which it says nothing.
+    Raises ValueError for values that no training can have.
+    """
 
     seed: int = 0  # of the weights and of the data
     updates: int = 10_000
     batch: int = 8  # 4 is much the same: see the ablations in the book's chapter on speed
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    learning_rate: float = 3e-3
+    optimizer: Literal["adam", "rmsprop"] = "adam"  # torch's Adam, or GravesRMSProp
+    learning_rate: float = 3e-3  # at the first update
     halve_every: int = 1500  # updates in which the learning rate halves, 0 for never; a constant one has relapses
     clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
     clip_at: float = 0.3  # the paper's bound, 10, lets a single step undo a thousand
@@ -202,9 +219,9 @@ class Row(NamedTuple):
 
     update: int
     sequences: int  # trained on so far
-    loss: float
-    bits_per_sequence: float
-    wrong_bits: float
+    loss: float  # in the loss's own unit: for the cross-entropy nats per bit that counts
+    bits_per_sequence: float  # mean over the batches
+    wrong_bits: float  # per sequence, mean over the batches
     seconds: float  # of training so far
 
 
@@ -447,8 +464,8 @@ class Score(NamedTuple):
     """Costs over sequences that the machine was not trained on, mean per sequence."""
 
     sequences: int
-    bits_per_sequence: float
-    wrong_bits: float
+    bits_per_sequence: float  # mean over the lengths
+    wrong_bits: float  # per sequence, mean over the lengths
     worst: float  # wrong bits of the worst batch, mean per sequence: 0 only if no bit is wrong anywhere
 
 

@@ -67,7 +67,7 @@ def check_range(name: str, value: Any, least: int = 1, most: int = LARGEST_SIZE)
 
 @dataclass(frozen=True)
 class Sizes(ABC):
-    """The sizes of a task. Numbers of any integer type become ints, and a single number where a range is due, a range."""
+    """The sizes of a task. Numbers of any integer type become ints, and one number where a range is due, a range."""
 
     LEAST: ClassVar[dict[str, int]]  # that each size can be
     DRAWN: ClassVar[tuple[str, ...]] = ()  # the ranges of which one number is drawn for each batch
@@ -77,13 +77,9 @@ class Sizes(ABC):
         for name, least in self.LEAST.items():
             check = check_range if isinstance(getattr(type(self), name), tuple) else check_number
             object.__setattr__(self, name, check(name, getattr(self, name), least))
-        self.check_together()
         if self.steps > LARGEST_STEPS:
             sizes = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.LEAST)
             raise ValueError(f"{sizes}: sequences of {self.steps} steps; there can be at most {LARGEST_STEPS}")
-
-    def check_together(self) -> None:
-        """Refuse sizes that are possible, but not together."""
 
     def each(self) -> list[Self]:
         """Every combination of the numbers in the ranges, as sizes of which nothing is left to be drawn."""
@@ -112,7 +108,7 @@ class Sizes(ABC):
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Bits per sequence, in the mean, of a machine that remembers nothing: 1 for each random bit it is asked for."""
+        """Mean bits per sequence of a machine that remembers nothing: 1 for each random bit that it is asked for."""
 
 
 def _mean(ends: Range) -> float:
@@ -182,7 +178,7 @@ def copy(
         target 2      . . . . . 1 1 .
         mask          . . . . . 1 1 1
     """
-    sizes = CopySizes(length, bits)  # type: ignore[arg-type]
+    sizes = CopySizes(check_range("length", length), bits)
     vectors = _pick(sizes.length, generator)
     inputs, targets, mask = drawn = _empty(2 * vectors + 2, batch, sizes)
     inputs[1 : vectors + 1, :, :bits] = _random_bits(generator, vectors, batch, bits)
@@ -214,8 +210,9 @@ class RepeatCopySizes(Sizes):
     # The end marker is not random: it costs nothing to who can count.
     chance = property(lambda self: self.bits * _mean(self.length) * _mean(self.repeats))
 
-    def check_together(self) -> None:
+    def __post_init__(self) -> None:
         """A single number has no variance that could become 1."""
+        super().__post_init__()
         if self.normalised[0] == self.normalised[1]:
             raise ValueError(f"normalised={self.normalised}: must be two different numbers, the range of repeats")
 
@@ -250,7 +247,7 @@ def repeat_copy(
         end marker    . . . .    . . . . . . 1
         mask          . . . .    1 1 1 1 1 1 1
     """
-    sizes = RepeatCopySizes(length, repeats, bits, normalised)  # type: ignore[arg-type]
+    sizes = RepeatCopySizes(check_range("length", length), check_range("repeats", repeats), bits, normalised)
     vectors, times = _pick(sizes.length, generator), _pick(sizes.repeats, generator)
     inputs, targets, mask = drawn = _empty(vectors * (1 + times) + 3, batch, sizes)
     inputs[1 : vectors + 1, :, :bits] = _random_bits(generator, vectors, batch, bits)
@@ -311,9 +308,10 @@ def associative_recall(
         target 1      . . . . . . . . . . .  .  .  .  1
         mask          . . . . . . . . . . .  .  .  1  1
     """
-    sizes = RecallSizes(items, vectors, bits)  # type: ignore[arg-type]
-    count, each = _pick(sizes.items, generator), torch.arange(batch)
+    sizes = RecallSizes(check_range("items", items, 2), vectors, bits)
+    count = _pick(sizes.items, generator)
     inputs, targets, mask = drawn = _empty((count + 2) * (vectors + 1), batch, sizes)
+    each = torch.arange(batch)
     seen = _random_bits(generator, count, vectors, batch, bits)
     asked = torch.randint(0, count - 1, (batch,), generator=generator)
     listed, query = inputs[: count * (vectors + 1)].unflatten(0, (count, vectors + 1)), inputs[-2 * (vectors + 1) :]
@@ -343,8 +341,9 @@ class NgramSizes(Sizes):
     steps = property(lambda self: self.bits)
     chance = property(lambda self: float(self.bits))
 
-    def check_together(self) -> None:
-        """Each context has a probability of its own."""
+    def __post_init__(self) -> None:
+        """Each of the 2**context contexts has a probability of its own."""
+        super().__post_init__()
         check_number("context", self.context, 1, 16)
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
@@ -427,8 +426,9 @@ class SortSizes(Sizes):
     steps = property(lambda self: self.vectors + self.kept + 1)
     chance = property(lambda self: float(self.kept * self.bits))
 
-    def check_together(self) -> None:
+    def __post_init__(self) -> None:
         """No more can come out than went in."""
+        super().__post_init__()
         if self.kept > self.vectors:
             raise ValueError(f"kept={self.kept}: must be at most the number of vectors, {self.vectors}")
 

@@ -207,7 +207,7 @@ def test_what_is_not_finite_is_kept(tmp_path, monkeypatch):
         ({"task": "sort it"}, "unknown task 'sort it': must be one of copy"),
         ({"loss": "hinge"}, "unknown loss 'hinge': must be one of cross_entropy, huber"),
         ({"length": (0, 3)}, "length=.0, 3.: must be whole numbers from 1 to"),
-        ({"length": (4, 3)}, "length=.4, 3.: must be 1 to"),
+        ({"length": (4, 3)}, "length=.4, 3.: must be whole numbers from 1 to"),
         ({"model": NTMConfig(inputs=9)}, "inputs=9: the task 'copy' has 10 channels"),
     ],
 )

@@ -57,7 +57,7 @@ def present(*names: str) -> Iterator[None]:
         if name not in FAULTS:
             raise ValueError(f"unknown fault {name!r}: must be one of {', '.join(FAULTS)}")
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(engine, "serves", lambda model: False))
+        stack.enter_context(engine.literal())  # which would notice, and warn
         for name in names:
             for place, attribute, faulty in FAULTS[name].places:
                 replacement = _bound(faulty, getattr(place, attribute))

@@ -6,6 +6,7 @@ feedforward controller. Letters: see :mod:`ntm.model`; I = X + R*M is what the c
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 ControllerState = tuple[Tensor, ...]
 
@@ -29,12 +30,26 @@ class Feedforward(nn.Module):
         return inputs, state
 
 
+class Cell(nn.LSTMCell):
+    """An LSTM cell: torch's own, or its equations where torch has no rule for that (``torch.vmap``)."""
+
+    def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """One step: (B,I), hidden and cell (B,C) -> hidden and cell (B,C)."""
+        if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+            return super().forward(inputs, state)
+        hidden, cell = state
+        gates = functional.linear(inputs, self.weight_ih, self.bias_ih)
+        i, f, g, o = (gates + functional.linear(hidden, self.weight_hh, self.bias_hh)).chunk(4, 1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell.tanh(), cell
+
+
 class LSTM(nn.Module):
     """Stacked LSTM cells (Hochreiter and Schmidhuber, 1997), whose first hidden and cell states are learned."""
 
     def __init__(self, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
-        self.cells = nn.ModuleList(nn.LSTMCell(inputs if i == 0 else hidden, hidden) for i in range(layers))
+        self.cells = nn.ModuleList(Cell(inputs if i == 0 else hidden, hidden) for i in range(layers))
         self.initial_hidden = nn.Parameter(torch.zeros(layers, 1, hidden))
         self.initial_cell = nn.Parameter(torch.zeros(layers, 1, hidden))
 

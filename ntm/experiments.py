@@ -9,7 +9,7 @@ from unittest import mock
 
 import torch
 
-from ntm import memory, runs, training
+from ntm import checks, engine, memory, runs, training
 
 # Lists longer than any that a machine is trained on, to choose between machines by: vectors, locations, how many lists.
 VALIDATION = ((100, 128, 100), (500, 1024, 10))
@@ -45,15 +45,14 @@ def train_validated(
     The gradient sees the lengths of the run only; longer lists decide which machine is kept: the first without a
     mistake, else the one with the fewest. Returns that machine, and the wrong bits of each that was trained.
     """
-    if attempts < 1:
-        raise ValueError(f"attempts={attempts}: must be at least 1")
+    seeds = [config.training.seed + ANOTHER_SEED * i for i in range(checks.whole("attempts", attempts))]
     found: list[tuple[float, torch.nn.Module]] = []
-    while len(found) < attempts and not (found and found[-1][0] == 0):
-        seed = config.training.seed + ANOTHER_SEED * len(found)
-        attempt = replace(config, training=replace(config.training, seed=seed))
+    for attempt in [replace(config, training=replace(config.training, seed=seed)) for seed in seeds]:
         model = attempt.build()
         training.train(model, attempt.draw(), attempt.training, training.LOSSES[config.loss], progress=progress)
         found.append((validate(model, attempt), model))
+        if found[-1][0] == 0:
+            break
     wrong = [score for score, _ in found]
     return found[wrong.index(min(wrong))][1], wrong
 
@@ -61,23 +60,25 @@ def train_validated(
 @contextmanager
 def without_reads() -> Iterator[None]:
     """Every read vector is zero inside this block, whatever the memory holds."""
-    with mock.patch.object(memory, "read", lambda content, weighting: weighting[..., :1] * 0 * content[:, :1]):
+    blank = mock.patch.object(memory, "read", lambda content, weighting: weighting[..., :1] * 0 * content[:, :1])
+    with engine.literal(), blank:
         yield
 
 
 def solve(
     config: runs.RunConfig,
     limit: int = SOLVED_SEQUENCES,
-    report: Callable[[list[training.Row]], object] | None = None,
+    report: Callable[[torch.nn.Module, list[training.Row]], object] | None = None,
     progress: bool = True,
 ) -> tuple[torch.nn.Module, list[training.Row], Solved]:
     """Train a new machine until it is solved, at most ``limit`` sequences.
 
     Solved: no wrong bit on 1,000 fresh sequences, as many of each length of the run's range. The check is made at a
-    row of the log with less than one wrong bit in ten sequences.
+    row of the log with less than one wrong bit in ten sequences. ``report`` is called with the machine and the log at
+    each new row.
     """
     batch = config.training.batch
-    if limit < batch:
+    if checks.whole("limit", limit) < batch:
         raise ValueError(f"limit={limit}: must be at least one batch, {batch} sequences")
     model = config.build()
     solved_at = None
@@ -85,7 +86,7 @@ def solve(
     def check(log: list[training.Row]) -> bool:
         nonlocal solved_at
         if report:
-            report(log)
+            report(model, log)
         if log[-1].wrong_bits < 0.1 and runs.final_score(model, config).wrong_bits == 0:
             solved_at = log[-1].sequences
         return solved_at is not None

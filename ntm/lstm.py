@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntm import model
+from ntm import checks, model
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class LSTMConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that no network can have, before anything is built."""
         for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+            object.__setattr__(self, name, checks.whole(name, value))
 
 
 class LSTMState(NamedTuple):
@@ -62,11 +61,12 @@ class LSTM(nn.Module):
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from."""
-        model.check_inputs(inputs, self.config.inputs)
+        inputs = model.check_inputs(inputs, self.config.inputs, self.initial_hidden)
         expected = self.initial_state(inputs.shape[1])
         if state is None:
             state = expected
-        model.check_state(state, expected)
+        model.check_state(state, expected, self.initial_hidden)
+        state = LSTMState(*state)
         external = torch.cat([inputs, torch.ones_like(inputs[:, :, :1])], dim=2)
         outputs: list[Tensor] = []
         hidden, cell = [], []

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntm import addressing, controller, engine, memory
+from ntm import addressing, controller, memory
 from ntm.heads import HeadParameters, Heads
 
 
@@ -62,6 +62,10 @@ class State(NamedTuple):
     reads: Tensor  # (B,R,M)
     weighting: Tensor  # (B,H,N)
     memory: Tensor  # (B,N,M)
+
+    def detach(self) -> "State":
+        """The same numbers without their past: for back-propagation that ends here."""
+        return State(tuple(part.detach() for part in self.controller), *(part.detach() for part in self[1:]))
 
 
 class Trace(NamedTuple):
@@ -128,11 +132,18 @@ class NTM(nn.Module):
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from.
 
-        On the CPU the compiled engine computes it (:mod:`ntm.engine`); elsewhere, ``step`` after step.
+        On the CPU the compiled engine computes it (:mod:`ntm.engine`), as long as it is the same machine; elsewhere,
+        and inside ``with ntm.literal():``, ``step`` after step. Inputs may be of any real type that the machine's own
+        holds; a state of four tensors in a plain tuple will do. Raises ValueError, naming what is there and what is
+        expected, for other shapes, types or devices, and for NaN or infinity in the inputs.
         """
-        state = self._checked(inputs, state)
-        if engine.serves(self):
+        inputs, state = self._checked(inputs, state)
+        if engine.serves(self, inputs, *state.controller, *state[1:]):
             return engine.forward(self, inputs, state)
+        return self.unrolled(inputs, state)
+
+    def unrolled(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """What ``forward`` returns, by ``step`` after step, whatever inputs and state are."""
         logits = []
         for x in inputs.unbind(0):
             y, state = self.step(x, state)
@@ -141,7 +152,7 @@ class NTM(nn.Module):
 
     def trace(self, inputs: Tensor, state: State | None = None) -> Trace:
         """A whole sequence (T,B,X), recorded: the same computation as ``forward``, every intermediate kept."""
-        state = self._checked(inputs, state)
+        inputs, state = self._checked(inputs, state)
         records = []
         for x in inputs.unbind(0):
             record, state = self._step(x, state)
@@ -165,32 +176,68 @@ class NTM(nn.Module):
         """What the machine says, from its controller and what it has just read: (B,C), (B,R,M) -> logits (B,Y)."""
         return self.output(torch.cat([hidden, reads.flatten(1)], dim=1))
 
-    def _checked(self, inputs: Tensor, state: State | None) -> State:
-        """The state to start from, once inputs and state are known to fit this machine."""
-        check_inputs(inputs, self.config.inputs)
-        expected = self.initial_state(inputs.shape[1], None if state is None else state.memory.shape[1])
+    def _checked(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Inputs and the state to start from, once both are known to fit this machine."""
+        own = self.initial_reads
+        inputs = check_inputs(inputs, self.config.inputs, own)
         if state is None:
-            return expected
-        check_state(state, expected)
-        return state
+            return inputs, self.initial_state(inputs.shape[1])
+        check_state(state, self.initial_state(inputs.shape[1], _locations(state)), own)
+        return inputs, state if isinstance(state, State) else State(*state)
 
 
-def check_inputs(inputs: Tensor, channels: int) -> None:
-    """Refuse inputs of a wrong shape, and NaN or infinity, with the first time step that has one."""
+def _locations(state: State) -> int:
+    """Of a state's memory, before it is known to be one."""
+    if not isinstance(state, tuple) or len(state) != len(State._fields):
+        found = f"{len(state)} tensors" if isinstance(state, tuple) else f"a {type(state).__name__}"
+        raise ValueError(f"state is {found}: expected {', '.join(State._fields)}")
+    memory = state[-1]
+    if not isinstance(memory, Tensor) or memory.dim() != 3:
+        found = str(tuple(memory.shape)) if isinstance(memory, Tensor) else f"a {type(memory).__name__}"
+        raise ValueError(f"state ends with {found}: expected the memory, a tensor (B,N,M)")
+    return memory.shape[1]
+
+
+def check_inputs(inputs: Tensor, channels: int, own: Tensor) -> Tensor:
+    """Inputs (T,B,X) in the type of ``own``, one of the network's parameters.
+
+    Refuses, with ValueError, a wrong shape, device or type (one that ``own``'s type does not hold), and NaN or
+    infinity, with the first time step that has one; numbers are not looked at where torch only traces or transforms.
+    """
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"inputs are a {type(inputs).__name__}: expected a tensor (T,B,{channels})")
     if inputs.dim() != 3 or inputs.shape[2] != channels or inputs.shape[0] < 1:
         raise ValueError(f"inputs of shape {tuple(inputs.shape)}: expected (T,B,{channels}), T at least 1")
+    if inputs.device != own.device:
+        raise ValueError(f"inputs are on {inputs.device}, the network on {own.device}: move one with .to(...)")
+    if torch.promote_types(inputs.dtype, own.dtype) != own.dtype:
+        raise ValueError(f"inputs of {inputs.dtype} for a network of {own.dtype}: convert them with .to({own.dtype})")
+    inputs = inputs.to(own.dtype)
+    if torch.compiler.is_compiling() or engine.transformed() or inputs.is_meta:
+        return inputs
     finite = inputs.isfinite().flatten(1).all(1)
     if not finite.all():
         raise ValueError(f"inputs hold NaN or infinity, first at time step {int((~finite).nonzero()[0])}")
+    return inputs
 
 
-def check_state(state: tuple, expected: tuple, path: str = "state") -> None:
-    """Refuse a state whose tensors have other shapes than those of ``expected``, naming both."""
-    if len(state) != len(expected):
-        raise ValueError(f"{path} holds {len(state)} tensors: expected {len(expected)}")
+def check_state(state: tuple, expected: tuple, own: Tensor, path: str = "state") -> None:
+    """Refuse a state whose tensors have other shapes, devices or types than those expected, naming both."""
+    if not isinstance(state, tuple) or len(state) != len(expected):
+        found = f"{len(state)} tensors" if isinstance(state, tuple) else f"a {type(state).__name__}"
+        raise ValueError(f"{path} holds {found}: expected {len(expected)} tensors")
     names = getattr(expected, "_fields", ("hidden", "cell")[: len(expected)])
     for name, given, wanted in zip(names, state, expected, strict=True):
         if isinstance(wanted, tuple):
-            check_state(given, wanted, f"{path}.{name}")
+            check_state(given, wanted, own, f"{path}.{name}")
+        elif not isinstance(given, Tensor):
+            raise ValueError(f"{path}.{name} is a {type(given).__name__}: expected a tensor")
         elif given.shape != wanted.shape:
             raise ValueError(f"{path}.{name} has shape {tuple(given.shape)}: expected {tuple(wanted.shape)}")
+        elif given.device != own.device:
+            raise ValueError(f"{path}.{name} is on {given.device}, the network on {own.device}: move one with .to(...)")
+        elif given.dtype != own.dtype and not torch.is_autocast_enabled(own.device.type):
+            raise ValueError(f"{path}.{name} is of {given.dtype}: expected {own.dtype}")
+
+
+from ntm import engine  # noqa: E402 (it is made of what stands above)

@@ -10,7 +10,6 @@ have the same T, so what T depends on is drawn once for a batch; everything else
 
 import itertools
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +17,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
+
+from ntm import checks
 
 Range = tuple[int, int]  # least and most, both included
 
@@ -40,22 +41,11 @@ Task = Callable[..., Batch]
 # Sizes
 
 
-def check_number(name: str, value: Any, least: int = 1, most: int = LARGEST_SIZE) -> int:
-    """A whole number of any integer type as an int; refuse what is none, or out of bounds."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or not least <= number <= most:
-        raise ValueError(f"{name}={value!r}: must be a whole number from {least} to {most}")
-    return number
-
-
 def check_range(name: str, value: Any, least: int = 1, most: int = LARGEST_SIZE) -> Range:
     """One whole number or a range (both ends included) as a range; refuse what is empty or out of bounds."""
     ends = value if isinstance(value, tuple | list) else (value, value)
     try:
-        low, high = (check_number(name, end, least, most) for end in ends)
+        low, high = (checks.whole(name, end, least, most) for end in ends)
         if low > high:
             raise ValueError
     except ValueError:
@@ -75,8 +65,8 @@ class Sizes(ABC):
     def __post_init__(self) -> None:
         """Refuse sizes that no sequence can have, by name."""
         for name, least in self.LEAST.items():
-            check = check_range if isinstance(getattr(type(self), name), tuple) else check_number
-            object.__setattr__(self, name, check(name, getattr(self, name), least))
+            check = check_range if isinstance(getattr(type(self), name), tuple) else checks.whole
+            object.__setattr__(self, name, check(name, getattr(self, name), least, LARGEST_SIZE))
         if self.steps > LARGEST_STEPS:
             sizes = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.LEAST)
             raise ValueError(f"{sizes}: sequences of {self.steps} steps; there can be at most {LARGEST_STEPS}")
@@ -122,7 +112,7 @@ def _pick(ends: Range, generator: torch.Generator | None) -> int:
 
 def _empty(steps: int, batch: int, sizes: Sizes) -> Batch:
     """A batch of zeros to fill in."""
-    check_number("batch", batch)
+    checks.whole("batch", batch)
     shape = steps, batch
     return Batch(torch.zeros(*shape, sizes.inputs), torch.zeros(*shape, sizes.outputs), torch.zeros(*shape))
 
@@ -344,7 +334,7 @@ class NgramSizes(Sizes):
     def __post_init__(self) -> None:
         """Each of the 2**context contexts has a probability of its own."""
         super().__post_init__()
-        check_number("context", self.context, 1, 16)
+        checks.whole("context", self.context, 1, 16)
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
         """A batch of :func:`ngrams`."""

@@ -5,7 +5,7 @@ Saved runs are in :mod:`ntm.runs`. Letters: T time steps, B sequences, Y output 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -14,28 +14,46 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ntm import engine
-from ntm.model import NTM, Trace
+from ntm import checks, engine, tasks
+from ntm.model import NTM
 from ntm.tasks import Batch, Task
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-# Losses: logits (T,B,Y), targets (T,B,Y), mask (T,B) -> the mean over every bit that counts.
+# Losses and costs: logits (T,B,Y), targets (T,B,Y), mask (T,B). Other shapes are a ValueError, nothing is broadcast;
+# targets and mask may be bools or whole numbers as well. NaN in logits or targets gives NaN, also where nothing counts.
+# A loss is the mean over every bit that counts, like any mean NaN where there is none; a cost is a sum, and 0 there.
+# ``train`` and ``evaluate`` refuse batches of either kind.
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy in nats per bit that counts, computed from the logits."""
+    targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.binary_cross_entropy_with_logits(logits, targets, reduction="none"), mask)
 
 
 def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> Tensor:
     """Huber loss between the output sigmoid(logits) and the target, per bit that counts."""
+    targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.huber_loss(logits.sigmoid(), targets, reduction="none", delta=delta), mask)
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values.mean(2) * mask).sum() / mask.sum()
+
+
+def _beside(logits: Tensor, targets: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets and mask as numbers, once all shapes are known to belong together."""
+    if targets.shape != logits.shape or mask.shape != logits.shape[:2]:
+        shapes = (tuple(values.shape) for values in (logits, targets, mask))
+        raise ValueError("logits {}, targets {}, mask {}: must be (T,B,Y), (T,B,Y) and (T,B)".format(*shapes))
+    return _numbers(targets, logits), _numbers(mask, logits)
+
+
+def _numbers(values: Tensor, like: Tensor) -> Tensor:
+    """Bools and whole numbers in the type of ``like``; numbers with a fraction as they are."""
+    return values if values.is_floating_point() else values.to(like.dtype)
 
 
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
@@ -46,12 +64,16 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
 
 def bits_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
     """The paper's cost: cross-entropy in base 2, summed over a sequence, mean over the batch."""
+    targets, mask = _beside(logits, targets, mask)
     nats = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask
     return float(nats.sum()) / math.log(2) / mask.shape[1]
 
 
 def wrong_bits(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
     """Outputs on the wrong side of one half, summed over a sequence, mean over the batch."""
+    targets, mask = _beside(logits, targets, mask)
+    if logits.isnan().any() or targets.isnan().any():
+        return math.nan
     wrong = ((logits > 0) != (targets > 0.5)).sum(2) * mask
     return float(wrong.sum()) / mask.shape[1]
 
@@ -63,29 +85,50 @@ class GravesRMSProp(torch.optim.Optimizer):
     """RMSProp as in Graves (2013), arXiv:1308.0850, equations 38 to 45, which the paper cites.
 
     n = 0.95 n + 0.05 g^2;  m = 0.95 m + 0.05 g;  d = 0.9 d - rate g / sqrt(n - m^2 + 1e-4);  w = w + d.
-    The epsilon is inside the root, unlike that of ``torch.optim.RMSprop(centered=True)``.
+    The epsilon is inside the root, unlike that of ``torch.optim.RMSprop(centered=True)``. n - m^2 is a variance: where
+    rounding makes it negative (gradients that are large and stay the same), it is 0.
     """
 
     DECAY, MOMENTUM, EPSILON = 0.95, 0.9, 1e-4
 
-    def __init__(self, parameters: Any, lr: float = 1e-4) -> None:
-        super().__init__(parameters, {"lr": lr})
+    def __init__(self, params: Any, lr: float | Tensor = 1e-4) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with a learning rate of their own or the optimiser's; raises ValueError for one below 0."""
+        rate = float(param_group.get("lr", self.defaults["lr"]))
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"lr={rate}: must be at least 0 and finite")
+        super().add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state.update({name: torch.zeros_like(weight) for name in ("square", "mean", "delta")})
-                state["square"].lerp_(weight.grad.square(), 1 - self.DECAY)
-                state["mean"].lerp_(weight.grad, 1 - self.DECAY)
-                deviation = (state["square"] - state["mean"].square() + self.EPSILON).sqrt()
-                state["delta"].mul_(self.MOMENTUM).addcdiv_(weight.grad, deviation, value=-group["lr"])
-                weight.add_(state["delta"])
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; return the loss that ``closure`` computed anew, if it is given.
+
+        Raises RuntimeError, before any parameter moves, for one that is neither float32 nor float64 or whose gradient
+        is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        learning = [
+            (w, float(group["lr"])) for group in self.param_groups for w in group["params"] if w.grad is not None
+        ]
+        for weight, _ in learning:
+            if weight.dtype not in (torch.float32, torch.float64) or weight.grad.layout != torch.strided:
+                kind = weight.dtype if weight.grad.layout == torch.strided else weight.grad.layout
+                raise RuntimeError(f"GravesRMSProp has no step for {kind}: it needs dense float32 or float64")
+        for weight, rate in learning:
+            state = self.state[weight]
+            if not state:
+                state.update({name: torch.zeros_like(weight) for name in ("square", "mean", "delta")})
+            state["square"].lerp_(weight.grad.square(), 1 - self.DECAY)
+            state["mean"].lerp_(weight.grad, 1 - self.DECAY)
+            variance = (state["square"] - state["mean"].square()).clamp_min_(0)
+            state["delta"].mul_(self.MOMENTUM).addcdiv_(weight.grad, (variance + self.EPSILON).sqrt(), value=-rate)
+            weight.add_(state["delta"])
+        return loss
 
 
 # Training
@@ -93,7 +136,7 @@ class GravesRMSProp(torch.optim.Optimizer):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; the defaults are the quick recipe, ``PAPER`` below is what the paper states."""
+    """How to train; the defaults are the quick recipe for copying, ``PAPER`` below is what the paper states."""
 
     seed: int = 0  # of the weights and of the data
     updates: int = 10_000
@@ -116,29 +159,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have, before anything is built."""
-        for name, least in {
-            "updates": 1,
-            "batch": 1,
-            "report_every": 1,
-            "keep_every": 0,
-            "halve_every": 0,
-            "seed": 0,
-            "own_every": 0,
-        }.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value!r}: must be a whole number of at least {least}")
+        for name in ("updates", "batch", "report_every"):
+            object.__setattr__(self, name, checks.whole(name, getattr(self, name)))
+        for name in ("keep_every", "halve_every", "own_every"):
+            object.__setattr__(self, name, checks.whole(name, getattr(self, name), least=0))
+        object.__setattr__(self, "seed", checks.whole("seed", self.seed, 0, checks.LARGEST_SEED))
         for name in ("learning_rate", "clip_at"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be positive and finite")
-        for name, allowed in {"optimizer": ("adam", "rmsprop"), "clip": ("norm", "value")}.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
-
-        if self.train_locations is not None and not 1 <= self.train_locations[0] <= self.train_locations[1]:
-            raise ValueError(
-                f"train_locations={self.train_locations}: must be least and most, both at least 1, or None"
-            )
+            object.__setattr__(self, name, checks.positive(name, getattr(self, name)))
+        checks.one_of("optimizer", self.optimizer, ("adam", "rmsprop"))
+        checks.one_of("clip", self.clip, ("norm", "value"))
+        if self.train_locations is not None:
+            object.__setattr__(self, "train_locations", tasks.check_range("train_locations", self.train_locations))
 
     def learning_rate_at(self, update: int) -> float:
         """The learning rate of an update; it does not depend on how many are to be made."""
@@ -150,6 +181,15 @@ class TrainingConfig:
             return None
         least, most = self.train_locations
         return int(torch.randint(least, most + 1, (), generator=generator))
+
+    def check_room(self, batch: Batch) -> None:
+        """Raise ValueError if ``train_locations`` may be fewer than the steps at which a batch shows something."""
+        shown = int(batch.inputs.flatten(1).any(1).sum())
+        if self.train_locations is not None and self.train_locations[0] < shown:
+            raise ValueError(
+                f"train_locations={self.train_locations}: too few for sequences that show something at {shown} steps "
+                "(a recipe belongs to its task); name more, or None for the machine's own number"
+            )
 
 
 PAPER = TrainingConfig(
@@ -193,45 +233,58 @@ def train(
 ) -> list[Row]:
     """Train the model in place and return the log.
 
-    ``task(batch, generator=...)`` draws a batch. ``report`` is called with the log at each new row; when it returns
+    ``task(batch, generator=...)`` draws a batch, of which inputs, targets and mask may be bools or whole numbers, and
+    which may be smaller than it was asked to be. ``report`` is called with the log at each new row; when it returns
     True, training ends there. With a ``run`` (:class:`ntm.runs.Run`), training goes on from its last checkpoint,
     bitwise as if it had never stopped, and leaves checkpoints behind.
 
-    Raises NonFiniteError at the first loss or gradient that is NaN or infinite, before it reaches the weights.
+    Raises NonFiniteError at the first loss or gradient that is NaN or infinite, before it reaches the weights; and
+    ValueError for a batch that is so itself, that counts nothing, or that ``config.train_locations`` cannot hold.
     """
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     optimizer = make_optimizer(model, config)
     generator = torch.Generator().manual_seed(config.seed)
-    log: list[Row] = run.resume(model, optimizer, generator) if run else []
-    done, before = (log[-1].update, log[-1].seconds) if log else (0, 0.0)
-    sums, started = [0.0, 0.0, 0.0], time.perf_counter()
-    bar = tqdm(total=config.updates, initial=done, unit="update", disable=not progress, mininterval=0.5)
-
+    log, sums = run.resume(model, optimizer, generator) if run else ([], [0.0, 0.0, 0.0])
+    done, sequences, before = (log[-1].update, log[-1].sequences, log[-1].seconds) if log else (0, 0, 0.0)
+    if done % config.report_every and done < config.updates:
+        log.pop()  # the last row of a run that is now made longer, where the longer one has none
+    else:
+        sums = [0.0, 0.0, 0.0]
+    trained, longest, started = sequences, 0, time.perf_counter()
     step = make_step(model, optimizer, loss, config)
 
-    for update in range(done + 1, config.updates + 1):
-        batch = Batch(*(values.to(device) for values in task(config.batch, generator=generator)))
-        locations = config.locations_at(update, generator) if isinstance(model, NTM) else None
-        costs = step(batch, config.learning_rate_at(update), locations)
-        if costs is None:
-            error = NonFiniteError(update, where_it_began(model, batch), batch)
-            if run:
-                run.keep_failure(model, error)
-            raise error
-        sums = [total + cost for total, cost in zip(sums, costs, strict=True)]
-        bar.update()
-        if update % config.report_every == 0 or update == config.updates:
-            count = update - (log[-1].update if log else 0)
-            seconds = before + time.perf_counter() - started
-            log.append(Row._make([update, update * config.batch, *(total / count for total in sums), seconds]))
-            sums = [0.0, 0.0, 0.0]
-            rate = config.batch * (update - done) / (time.perf_counter() - started)
-            bar.set_postfix_str(f"{log[-1].bits_per_sequence:.3f} bits per sequence, {rate:.0f} sequences/s")
-            if run:
-                run.checkpoint(model, optimizer, generator, log)
-            if report and report(log):
-                break
-    bar.close()
+    with tqdm(total=config.updates, initial=done, unit="update", disable=not progress, mininterval=0.5) as bar:
+        for update in range(done + 1, config.updates + 1):
+            batch = Batch(*(values.to(weight.device) for values in task(config.batch, generator=generator)))
+            locations = config.locations_at(update, generator) if isinstance(model, NTM) else None
+            if locations and len(batch.inputs) > longest:
+                longest = len(batch.inputs)
+                config.check_room(batch)
+            costs = step(batch, config.learning_rate_at(update), locations)
+            if costs is None:
+                error = NonFiniteError(update, where_it_began(model, batch, loss, locations), batch)
+                if run:
+                    run.keep_failure(model, error)
+                raise error
+            sequences += batch.inputs.shape[1]
+            sums = [total + cost for total, cost in zip(sums, costs, strict=True)]
+            bar.update()
+            if update % config.report_every == 0 or update == config.updates:
+                count = update - (log[-1].update if log else 0)
+                seconds = time.perf_counter() - started
+                log.append(Row._make([update, sequences, *(total / count for total in sums), before + seconds]))
+                rate = (sequences - trained) / seconds
+                bar.set_postfix_str(f"{log[-1].bits_per_sequence:.3f} bits per sequence, {rate:.0f} sequences/s")
+                if run:
+                    run.checkpoint(model, optimizer, generator, log, sums)
+                sums = [0.0, 0.0, 0.0]
+                if report and report(log):
+                    if progress:  # the bar is full now, and green
+                        began = bar.start_t
+                        bar.reset(total=update)
+                        bar.start_t, bar.n = began, update
+                        bar.set_description_str("ended early")
+                    break
     return log
 
 
@@ -240,33 +293,83 @@ def make_step(
 ) -> Callable[[Batch, float, int | None], tuple[float, ...] | None]:
     """One update: batch, rate, locations -> loss, bits, wrong bits before it; None, and no update, if not finite.
 
-    Compiled as a whole where the engine serves the model and the loss is one of the two above.
+    Compiled as a whole where the engine is the same machine, the optimiser is one of the two above and the loss too;
+    else the model's own forward, torch's backward and the optimiser's own step. Raises ValueError for a batch whose
+    targets or mask do not fit the model's outputs, whose mask counts no step, or that holds NaN or infinity.
     """
-    if isinstance(model, NTM) and engine.serves(model) and loss in (cross_entropy, huber):
-        clip = config.clip == "norm", config.clip_at
-        compiled = engine.Step(model, optimizer, loss is huber, *clip)
+    compiled: Any = None
+    own = next(model.parameters())
 
-        def step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
-            costs = compiled(*batch, rate, locations)
-            return costs[:3] if math.isfinite(costs.norm) and math.isfinite(costs.loss) else None
-
-        return step
-
-    def literal_step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
-        state = model.initial_state(config.batch, locations) if isinstance(model, NTM) and locations else None
-        logits, _ = model(batch.inputs, state)
-        value = loss(logits, batch.targets, batch.mask)
-        optimizer.zero_grad()
-        value.backward()
-        if not clip_gradients(model, config) or not finite(value):
-            return None
+    def step(batch: Batch, rate: float, locations: int | None) -> tuple[float, ...] | None:
+        nonlocal compiled
+        batch = checked_batch(batch, model, own)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
-        with torch.no_grad():
-            return float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits))
+        if compiled is None or not compiled.still(*batch):
+            if not _compiles(model, optimizer, loss, batch):
+                costs = _literal_step(model, optimizer, loss, config, batch, locations)
+                if costs is None:
+                    check_finite(batch)
+                return costs
+            if compiled is None or not compiled.fits():
+                compiled = engine.Step(model, optimizer, loss is huber, config.clip == "norm", config.clip_at)
+            compiled.look()
+        loss_of, bits, wrong, norm = compiled(*batch, rate, locations)
+        if math.isfinite(norm) and math.isfinite(loss_of):
+            return loss_of, bits, wrong
+        check_finite(batch)
+        return None
 
-    return literal_step
+    return step
+
+
+def _literal_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    config: TrainingConfig,
+    batch: Batch,
+    locations: int | None,
+) -> tuple[float, ...] | None:
+    """An update by torch's own means."""
+    state = model.initial_state(batch.inputs.shape[1], locations) if isinstance(model, NTM) and locations else None
+    logits, _ = model(batch.inputs, state)
+    value = loss(logits, batch.targets, batch.mask)
+    optimizer.zero_grad()
+    value.backward()
+    if not clip_gradients(model, config) or not finite(value):
+        return None
+    optimizer.step()
+    with torch.no_grad():
+        return float(value), *(cost(logits, *batch[1:]) for cost in (bits_per_sequence, wrong_bits))
+
+
+def checked_batch(batch: Batch, model: nn.Module, own: Tensor) -> Batch:
+    """A batch in the type of ``own``, a parameter of the model; ValueError where parts do not fit or none counts."""
+    inputs, targets, mask = batch
+    if inputs.dim() != 3 or mask.shape != inputs.shape[:2] or targets.shape[:2] != inputs.shape[:2]:
+        shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in zip(Batch._fields, batch, strict=True))
+        raise ValueError(f"a batch of {shapes}: expected (T,B,X), (T,B,Y), (T,B) with the same T and B")
+    config = getattr(model, "config", None)
+    for name, part, channels in (("inputs", inputs, "inputs"), ("targets", targets, "outputs")):
+        expected = (*inputs.shape[:2], getattr(config, channels, part.shape[-1]))
+        if part.shape != expected:
+            raise ValueError(f"{name} of shape {tuple(part.shape)}: the model's are {expected}")
+    if not (mask.detach().numpy() if mask.is_cpu else mask).any():  # NumPy is quicker at small ones
+        raise ValueError("the mask is 0 at every step: there is nothing to learn from")
+    if inputs.dtype == targets.dtype == mask.dtype == own.dtype:
+        return batch
+    if torch.promote_types(inputs.dtype, own.dtype) == own.dtype:  # else the model itself refuses them
+        inputs = inputs.to(own.dtype)
+    return Batch(inputs, targets.to(own.dtype), mask.to(own.dtype))
+
+
+def check_finite(batch: Batch) -> None:
+    """Raise ValueError for a batch that holds NaN or infinity, with the first time step that does."""
+    for name, part in batch._asdict().items():
+        good = part.isfinite().flatten(1).all(1)
+        if not good.all():
+            raise ValueError(f"{name} hold NaN or infinity, first at time step {int((~good).nonzero()[0])}")
 
 
 def finite(values: Tensor) -> bool:
@@ -287,20 +390,54 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     return True
 
 
-def where_it_began(model: nn.Module, batch: Batch) -> str:
-    """The first named quantity that is NaN or infinite: a parameter, an intermediate of a step, or a gradient."""
+_OURS = (cross_entropy, huber, _masked_mean, bits_per_sequence, wrong_bits, finite, clip_gradients)
+
+
+def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch) -> bool:
+    """Whether a compiled step does what torch's would; where only the step differs, say why, once."""
+    if not isinstance(model, NTM) or engine.why_literal(model, *batch) is not None:
+        return False  # the model itself says why
+    reason = engine.why_not_whole(model, optimizer, (torch.optim.Adam, GravesRMSProp), *batch)
+    if loss not in _OURS[:2]:
+        reason = engine.Reason("the loss is the user's own", silent=True)
+    if any(globals()[function.__name__] is not function for function in _OURS):
+        reason = engine.Reason("a function of ntm.training was replaced", silent=True)
+    if reason is not None:
+        engine.tell(reason, "training steps are not compiled as a whole, and take longer")
+    return reason is None
+
+
+def where_it_began(model: nn.Module, batch: Batch, loss: Loss = cross_entropy, locations: int | None = None) -> str:
+    """The first named quantity that is NaN or infinite: a parameter, an intermediate, the loss, or the gradients.
+
+    All is computed once more, by the literal model and without an update. What is computed side by side, as gradients
+    are, is named together; and if nothing is found, that is said.
+    """
     for name, weight in model.named_parameters():
         if not finite(weight):
             return f"the parameter {name}"
-    with torch.no_grad():
-        steps = model.trace(batch.inputs) if isinstance(model, NTM) else (model(batch.inputs)[0],)
-    names = Trace._fields if isinstance(model, NTM) else ("logits",)
-    for t in range(len(batch.inputs)):
-        for name, values in zip(names, steps, strict=True):
-            if not finite(values[t]):
-                return f"{name} at time step {t}"
-    bad = [n for n, p in model.named_parameters() if p.grad is not None and not finite(p.grad)]
-    return f"the gradient of {', '.join(bad)}" if bad else "the loss"
+    with torch.enable_grad():
+        if isinstance(model, NTM):
+            state = model.initial_state(batch.inputs.shape[1], locations) if locations else None
+            steps = model.trace(batch.inputs, state)._asdict()
+        else:
+            steps = {"logits": model(batch.inputs)[0]}
+        for t in range(len(batch.inputs)):
+            for name, values in steps.items():
+                if not finite(values[t]):
+                    return f"{name} at time step {t}"
+        value = loss(steps["logits"], batch.targets, batch.mask)
+        if not finite(value):
+            return "the loss, of logits that are finite"
+        learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        found = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
+    gradients = {name: grad for name, grad in zip(learned, found, strict=True) if grad is not None}
+    bad = [name for name, grad in gradients.items() if not finite(grad)]
+    if bad:
+        return f"the gradients of {'all parameters' if len(bad) == len(gradients) else ', '.join(bad)}"
+    if not finite(nn.utils.get_total_norm(gradients.values())):
+        return "the norm of the gradients, which are finite"
+    return "a number that was finite when all was computed once more"
 
 
 # Measuring
@@ -319,24 +456,38 @@ class Score(NamedTuple):
 def evaluate(
     model: nn.Module,
     task: Task,
-    lengths: list[int] | range,
+    lengths: int | Iterable[int],
     sequences: int = 50,
     seed: int = 1,
     locations: int | None = None,
 ) -> Score:
-    """The mean cost over fresh sequences: ``sequences`` of each length, drawn with ``seed``.
+    """The mean cost over fresh sequences: ``sequences`` of each of the ``lengths`` (or of one), drawn with ``seed``.
 
     ``locations`` enlarges or shrinks the memory for the measurement; without it the machine's own size is used.
+
+    Raises ValueError for numbers that cannot be, and for a batch that counts nothing or holds NaN or infinity.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    if locations is not None and not isinstance(model, NTM):
-        raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
-    bits, wrong = [], []
+    lengths = [checks.whole("length", n) for n in (lengths if isinstance(lengths, Iterable) else [lengths])]
+    if not lengths:
+        raise ValueError("lengths: there must be at least one")
+    sequences = checks.whole("sequences", sequences)
+    generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0, checks.LARGEST_SEED))
+    if locations is not None:
+        locations = checks.whole("locations", locations)
+        if not isinstance(model, NTM):
+            raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
+    weight = next(model.parameters())
+    bits, wrong, measured = [], [], 0
     for length in lengths:
-        batch = Batch(*(values.to(device) for values in task(sequences, length=length, generator=generator)))
-        state = model.initial_state(sequences, locations) if isinstance(model, NTM) and locations else None
+        drawn = task(sequences, length=length, generator=generator)
+        batch = Batch(*(_numbers(values.to(weight.device), weight) for values in drawn))
+        check_finite(batch)
+        if not batch.mask.any():
+            raise ValueError(f"length={length}: the batch's mask counts nothing, so there is nothing to measure")
+        many = batch.inputs.shape[1]
+        state = model.initial_state(many, locations) if isinstance(model, NTM) and locations else None
         logits, _ = model(batch.inputs, state)
         bits.append(bits_per_sequence(logits, batch.targets, batch.mask))
         wrong.append(wrong_bits(logits, batch.targets, batch.mask))
-    return Score(sequences * len(bits), sum(bits) / len(bits), sum(wrong) / len(wrong), max(wrong))
+        measured += many
+    return Score(measured, sum(bits) / len(bits), sum(wrong) / len(wrong), max(wrong))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ntm import NTM, NTMConfig, addressing, bugs, engine, heads, memory, tasks, training
+from ntm.engine import same
 
 N = 12
 
@@ -218,7 +219,7 @@ def test_the_clean_machine_does_not_show_it(name):
 
 def everything_in_place() -> list[object]:
     places = [(place, attribute) for fault in bugs.FAULTS.values() for place, attribute, _ in fault.places]
-    return [getattr(place, attribute) for place, attribute in [*places, (engine, "serves")]]
+    return [getattr(place, attribute) for place, attribute in [*places, (same, "_blocks")]]
 
 
 def test_all_is_undone_after_an_exception_and_when_nested():

@@ -2,23 +2,18 @@
 
 import copy
 import warnings
-from unittest import mock
 
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, addressing, engine, tasks, training
+import ntm
+from ntm import NTM, NTMConfig, tasks, training
+from ntm.engine import compiler, same
+from ntm.model import State
 
-pytest.importorskip("numba", reason="the literal model runs where numba is missing")
+pytestmark = pytest.mark.skipif(compiler.why_not() is not None, reason="the literal model runs where nothing compiles")
 
 DRAWS = 100  # of each type of float
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-
-
-@pytest.fixture
-def literal():
-    """``with literal():`` for the model without the engine."""
-    return lambda: mock.patch.object(engine, "serves", lambda model: False)
 
 
 def draw(seed, dtype):
@@ -76,21 +71,53 @@ def assert_same(ours, theirs, tolerance, least=1e-6):
             assert (a - b).abs().max() <= tolerance * b.abs().max().clamp_min(least)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+def in_float64(model, inputs, state):
+    """The same numbers, to compute with as if without rounding."""
+    tensors = [inputs, *state.controller, *state[1:]]
+    inputs, *tensors = (tensor.detach().double().requires_grad_() for tensor in tensors)
+    carried = len(state.controller)
+    state = State(tuple(tensors[:carried]), *tensors[carried:])
+    model = copy.deepcopy(model).double()
+    return model, inputs, state, [inputs, *tensors, *model.parameters()]
+
+
+def distance(ours, exact):
+    """The largest difference in each tensor, relative to its largest number."""
+    scale = exact.abs().max().clamp_min(1e-6)
+    return float((ours.double() - exact).abs().max() / scale) if exact.numel() else 0.0
+
+
 @pytest.mark.parametrize("part", range(10))
-def test_equals_the_literal_model(dtype, part, literal):
+def test_equals_the_literal_model(part):
     for seed in range(part, DRAWS, 10):
-        machine = draw(seed, dtype)
+        machine = draw(seed, torch.float64)
         values, grads = outcome(*machine)
-        with literal():
+        with ntm.literal():
             wanted_values, wanted_grads = outcome(*machine)
-        assert_same(values, wanted_values, TOLERANCE[dtype])
-        assert_same(grads, wanted_grads, TOLERANCE[dtype])
+        assert_same(values, wanted_values, 1e-9)
+        assert_same(grads, wanted_grads, 1e-9)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_in_float32_it_is_as_near_to_the_equations_as_the_literal_model(part):
+    # How far rounding carries from the equations depends on the machine drawn (a slope may be a thousand) and on the
+    # order in which the processor sums. So the literal model in float32 says what is near.
+    for seed in range(part, DRAWS, 10):
+        machine = draw(seed, torch.float32)
+        ours = outcome(*machine)
+        with ntm.literal():
+            theirs, exact = outcome(*machine), outcome(*in_float64(*machine[:3]))
+        for part_of_ours, part_of_theirs, part_of_exact in zip(ours, theirs, exact, strict=True):
+            for a, b, c in zip(part_of_ours, part_of_theirs, part_of_exact, strict=True):
+                if c is None:
+                    assert a is None or not a.any()
+                else:
+                    assert distance(a, c) <= 100 * (distance(b, c) + torch.finfo(torch.float32).eps)
 
 
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])
 @pytest.mark.parametrize("content", [0.0, 1.0])
-def test_equals_the_literal_model_at_the_extremes(controller, content, literal):
+def test_equals_the_literal_model_at_the_extremes(controller, content):
     # One step: there a slope is up to a million, so of two steps in a row no arithmetic keeps nine digits. That longer
     # sequences stay finite is tested in test_model.py, which runs this engine.
     generator = torch.Generator().manual_seed(0)
@@ -103,7 +130,7 @@ def test_equals_the_literal_model_at_the_extremes(controller, content, literal):
         inputs = torch.randn(1, 2, 3, generator=generator, dtype=torch.float64)
         leaves = [state.memory, *model.parameters()]
         values, grads = outcome(model, inputs, state, leaves)
-        with literal():
+        with ntm.literal():
             wanted_values, wanted_grads = outcome(model, inputs, state, leaves)
         assert_same(values, wanted_values, 1e-9)
         # What has saturated leaves some gradients that are nothing but the rounding of others.
@@ -114,7 +141,7 @@ def test_equals_the_literal_model_at_the_extremes(controller, content, literal):
 @pytest.mark.parametrize("loss", training.LOSSES)
 @pytest.mark.parametrize("clip", ["norm", "value"])
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])
-def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, controller, literal):
+def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, controller):
     def task(batch, generator):
         return tasks.Batch(*(values.double() for values in tasks.copy(batch, (1, 5), generator)))
 
@@ -125,7 +152,7 @@ def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, cont
     ours = NTM(NTMConfig(hidden=9, width=5, locations=11, layers=2, controller=controller)).double()
     theirs = copy.deepcopy(ours)
     log = training.train(ours, task, config, training.LOSSES[loss], progress=False)
-    with literal():
+    with ntm.literal():
         wanted = training.train(theirs, task, config, training.LOSSES[loss], progress=False)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -151,11 +178,11 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
-def test_what_is_evaluated_needs_no_memory_for_a_backward(literal):
+def test_what_is_evaluated_needs_no_memory_for_a_backward():
     model, inputs, state, _ = draw(5, torch.float64)
     with torch.no_grad():
         logits, end = model(inputs, state)
-        with literal():
+        with ntm.literal():
             wanted, wanted_end = model(inputs, state)
     torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-12)
     torch.testing.assert_close(end.memory, wanted_end.memory, rtol=0, atol=1e-12)
@@ -171,12 +198,8 @@ def test_two_forwards_before_their_backwards():
             assert torch.equal(torch.autograd.grad(logits.sum(), model.output.weight, retain_graph=True)[0], wanted)
 
 
-def test_what_it_cannot_do_is_an_error():
-    model, inputs, state, leaves = draw(7, torch.float64)
-    logits = model(inputs, state)[0]
-    (grad,) = torch.autograd.grad(logits.square().sum(), model.output.weight, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+def test_what_was_changed_in_place_before_the_backward_is_an_error():
+    model, inputs, state, _ = draw(7, torch.float64)
     logits = model(inputs, state)[0]
     with torch.no_grad():
         model.heads.projection.weight.add_(1)
@@ -184,30 +207,25 @@ def test_what_it_cannot_do_is_an_error():
         logits.sum().backward()
 
 
-def test_it_stands_back_where_an_equation_is_replaced():
+def test_a_training_step_counts_as_a_change_in_place():
+    model = NTM(NTMConfig(hidden=5, locations=4, width=3))
+    batch = tasks.copy(2, 3)
+    logits = model(batch.inputs)[0]
+    training.train(model, lambda *_, **__: batch, training.TrainingConfig(updates=1), progress=False)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logits.sum().backward()
+
+
+def test_where_nothing_can_be_compiled_the_literal_model_runs_and_says_so_once(monkeypatch):
     model, inputs, state, _ = draw(7, torch.float64)
-    assert engine.serves(model)
-    with mock.patch.object(addressing, "sharpen", lambda weighting, gamma: weighting):
-        assert not engine.serves(model)
+    monkeypatch.setattr(compiler, "_WHY_NOT", "numba is not installed")
+    monkeypatch.setattr(same, "_told", set())
+    with pytest.warns(UserWarning, match="numba is not installed: the literal model runs"):
         logits = model(inputs, state)[0]
-        assert torch.equal(logits, model.trace(inputs, state).logits)
-    assert not torch.allclose(logits, model(inputs, state)[0])
-    assert not engine.serves(copy.deepcopy(model).bfloat16())
-
-
-def test_without_numba_the_literal_model_runs_and_says_so_once(monkeypatch):
-    model, inputs, state, _ = draw(7, torch.float64)
-    monkeypatch.setattr(engine, "COMPILES", False)
-    engine.compiles.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="numba is not installed: the literal model runs"):
-            logits = model(inputs, state)[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            model(inputs, state)
-        assert torch.equal(logits, model.trace(inputs, state).logits)
-    finally:
-        engine.compiles.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(inputs, state)
+    assert torch.equal(logits, model.trace(inputs, state).logits)
 
 
 @pytest.mark.parametrize("name", ["controller.cells.0.weight_hh", "heads.projection.bias", "output.weight"])

@@ -14,7 +14,7 @@ from ntm.book import fault_runs
 @pytest.mark.parametrize("names", [(), ("erase_dropped", "states_of_rows_trained"), bugs.VERSIONS["1 February"]])
 def test_side_by_side_is_as_good_as_alone(names):
     """Three updates of two machines against the training loop's own, on the same batches."""
-    small = faults.Experiment(names, seeds=(3, 4), train_locations=(5, 5), locations=6, hidden=5)
+    small = faults.Experiment(names, seeds=(3, 4), train_locations=(24, 24), locations=25, hidden=5)
     with bugs.present(*names):
         together, batches = faults.SideBySide(small), []
         copy = tasks.copy
@@ -24,7 +24,7 @@ def test_side_by_side_is_as_good_as_alone(names):
         for i, seed in enumerate(small.seeds):
             alone = faults.built(together.machines[i].config, seed)
             drawn = iter([tasks.Batch(*(values.chunk(2, dim=1)[i] for values in batch)) for batch in batches])
-            plan = replace(together.recipe, updates=3, report_every=1, train_locations=(5, 5))
+            plan = replace(together.recipe, updates=3, report_every=1, train_locations=(24, 24))
             log = training.train(alone, lambda *_, drawn=drawn, **__: next(drawn), plan, progress=False)
             assert log[-1].loss == pytest.approx(float(costs[0, i]), abs=1e-5)
             assert log[-1].wrong_bits == pytest.approx(float(costs[2, i]))

@@ -49,7 +49,8 @@ from ntm import (
     tasks,
     training,
 )
-from ntm.engine import kernels, simd
+from ntm.engine import arrays, kernels, simd
+from ntm.engine import step as steps
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = NTMConfig()
@@ -564,7 +565,7 @@ def profile(batch: int, plan: Plan) -> dict[str, float]:
     torch.set_flush_denormal(False)
     model = machine()
     step, batches = engine.Step(model, training.make_optimizer(model, RECIPE), False, True, 10.0), draw(batch)
-    whole, learning, original, kernel = [], [], engine._shared, 0.0
+    whole, learning, original, kernel = [], [], steps.shared, 0.0
 
     def timed(*arguments: Any) -> None:
         nonlocal kernel
@@ -574,17 +575,17 @@ def profile(batch: int, plan: Plan) -> dict[str, float]:
 
     for _ in range(max(2, plan.repeats) + 1):
         began, kernel = time.perf_counter(), 0.0
-        with mock.patch.object(engine, "_shared", timed):
+        with mock.patch.object(steps, "shared", timed):
             for values in batches:
                 step(*values, 1e-3)
         per_step = 1e6 / (STEPS_PER_SEQUENCE * len(batches) * batch)
         whole.append((time.perf_counter() - began) * per_step)
         learning.append(kernel * per_step)
-    plans = step.plans[22, batch, 1, None].products
+    plans = next(plan.products for key, plan in step.plans.items() if key[:4] == (22, batch, 1, None))
     begin = time.perf_counter()
     for _ in range(50):
         for part in plans:
-            engine.multiply_all(part)
+            arrays.multiply_all(part)
     parts["products for the weights' gradients"] = (time.perf_counter() - begin) / 50 * 1e6 / (22 * batch)
     total, kernel = median(whole[1:]), median(learning[1:])
     known = sum(parts.values())

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, State, bugs, experiments, tasks, training
+from ntm import NTM, NTMConfig, State, bugs, controller, experiments, tasks, training
 from ntm.book import fault_runs
 
 BLOCK = 100  # updates between two points of a curve
@@ -118,7 +118,7 @@ class Linears(Layers):
 
 
 class Cells(Layers):
-    """``nn.LSTMCell`` side by side."""
+    """LSTM cells side by side."""
 
     def forward(self, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """(B,I), two of (B,C) -> two of (B,C)."""
@@ -145,7 +145,7 @@ class SideBySide:
         """One machine for all: what is not a layer with weights does not care whose rows it sees."""
         self.all = NTM(self.machines[0].config)
         for name, layer in list(self.all.named_modules()):
-            kind = {nn.Linear: Linears, nn.LSTMCell: Cells}.get(type(layer))
+            kind = {nn.Linear: Linears, controller.Cell: Cells}.get(type(layer))
             if kind:
                 self.all.set_submodule(name, kind([machine.get_submodule(name) for machine in self.machines]))
 

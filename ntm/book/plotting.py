@@ -1,17 +1,27 @@
 """The book's static figures: one look for all, with time always from left to right."""
 
+import base64
+import html
+import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import display
+import torch
+from IPython.display import Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from ntm.book.prose import say
+from ntm.model import NTM
+from ntm.tasks import Batch
 from ntm.training import Row
 
 COLOURS = {"NTM-LSTM": "#3b6fb6", "NTM-FF": "#2a9d6f", "LSTM": "#c8553d"}  # one colour per network, book-wide
+LARGEST_SVG = 150_000  # bytes; what is larger is drawn by points
 
 
 def use_style() -> None:
@@ -65,21 +75,95 @@ def learning_curve(
     axes.set(xlabel="training sequences", ylabel=cost.replace("_", " "))
 
 
-def live_curve(every: float = 0.5) -> Callable[[Sequence[Row]], None]:
-    """A report for training: bits per sequence against sequences, drawn anew every so many seconds, in one place."""
-    figure, axes = plt.subplots(figsize=(7, 2.2))
-    (line,) = axes.plot([], [])
-    axes.set(xlabel="training sequences", ylabel="bits per sequence", title="The cost while the machine trains")
-    handle, drawn = display(figure, display_id=True), time.perf_counter()
+def picture(figure: Figure, alt: str) -> str:
+    """The figure as an HTML image that needs no other file, with words for who cannot see it.
+
+    Drawn by lines (SVG) where that is small, else by points, two for each of the screen's.
+    """
+    lines = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": alt}):  # the same names in it at each run
+        figure.savefig(lines, format="svg", metadata={"Date": None})
+    kind, data = "svg+xml", lines.getvalue().encode()
+    if len(data) > LARGEST_SVG:
+        points = io.BytesIO()
+        figure.savefig(points, format="png", dpi=2 * figure.dpi)
+        kind, data = "png", points.getvalue()
+    return _image(figure, kind, data, alt)
+
+
+def _image(figure: Figure, kind: str, data: bytes, alt: str) -> str:
+    width = round(figure.get_figwidth() * figure.dpi)
+    words = html.escape(" ".join(alt.split()))
+    return f'<img width="{width}" alt="{words}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+
+
+def show(figure: Figure, caption: str, alt: str) -> None:
+    """Show the figure with its caption, which may hold Markdown, and with ``alt``, what it looks like in words."""
     plt.close(figure)
+    say(captioned(picture(figure, alt), caption))
 
-    def report(log: Sequence[Row]) -> None:
-        nonlocal drawn
+
+def captioned(image: str, caption: str) -> str:
+    """An image and its caption as Markdown; the blank lines make that of the caption be read as such."""
+    return f"<figure>\n{image}\n<figcaption>\n\n{caption.strip()}\n\n</figcaption>\n</figure>"
+
+
+@contextmanager
+def live_curve(
+    limit: int, batch: Batch, chance: float, locations: int, every: float = 0.5
+) -> Iterator[Callable[[NTM, Sequence[Row]], None]]:
+    """A report for `experiments.solve`: the cost so far, and where the heads are on one list that stays the same.
+
+    ``limit`` is the largest number of training sequences, ``batch`` holds that list (its first sequence is shown, in a
+    memory of ``locations``), ``chance`` is what guessing costs in bits per sequence. The picture is drawn anew in one
+    place, at most every so many seconds, never so often that more than one second in twenty goes into it, and once
+    more at the end.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.4), width_ratios=[2, 1, 1])
+    plt.close(figure)
+    (line,) = axes[0].plot([], [], color=COLOURS["NTM-LSTM"])
+    axes[0].axhline(chance, color="black", ls=":", lw=1)
+    axes[0].annotate("chance", (limit, chance), (0, 3), textcoords="offset points", ha="right", fontsize=7)
+    axes[0].set(xlim=(0, limit), ylim=(0, 1.2 * chance), xlabel="training sequences", ylabel="bits per sequence")
+    axes[0].set(title="the cost")
+    axes[1].set(title="write weighting", xticks=[], yticks=[])
+    axes[2].set(title="read weighting", xticks=[], yticks=[])
+    waiting = "Waiting for the first updates. If the engine has to be compiled first, once, that takes half a minute."
+    handle = display(Markdown(captioned(_points(figure, "An empty plot."), waiting)), display_id=True)
+    ready, latest = time.perf_counter(), None
+
+    def draw(model: NTM, log: Sequence[Row]) -> str:
         line.set_data([row.sequences for row in log], [row.bits_per_sequence for row in log])
-        if handle and time.perf_counter() - drawn >= every:
-            axes.relim()
-            axes.autoscale_view()
-            handle.update(figure)
-            drawn = time.perf_counter()
+        with torch.no_grad():
+            trace = model.trace(batch.inputs[:, :1], model.initial_state(1, locations))
+        weighting = trace.weighting[:, 0].numpy()  # (T,H,N), the write heads last
+        for a, head in zip(axes[1:], (-1, 0), strict=True):
+            if a.images:
+                a.images[0].set_data(weighting[:, head].T)
+            else:
+                a.clear()
+                strip(a, weighting[:, head], "read weighting" if head == 0 else "write weighting", "location")
+                a.set(xlabel="time step")
+        return f"after {log[-1].sequences:,} sequences, at {log[-1].bits_per_sequence:.2f} bits per sequence"
 
-    return report
+    def report(model: NTM, log: Sequence[Row]) -> None:
+        nonlocal ready, latest
+        latest, started = (model, log), time.perf_counter()
+        if started >= ready:
+            words = draw(model, log)
+            handle.update(Markdown(captioned(_points(figure, words), f"The machine {words}.")))
+            figure.set_layout_engine("none")  # the panels keep their places, and the next drawing is faster
+            now = time.perf_counter()
+            ready = now + max(every, 20 * (now - started))
+
+    yield report
+    if latest:
+        words = draw(*latest)
+        alt = f"The cost while the machine trained, {words}, beside its write and its read weighting over a list."
+        handle.update(Markdown(captioned(picture(figure, alt), f"The machine {words}.")))
+
+
+def _points(figure: Figure, alt: str) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return _image(figure, "png", data.getvalue(), alt)

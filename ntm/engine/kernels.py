@@ -10,23 +10,17 @@ holds the loss's gradient with respect to what the rest of the name says; "d of"
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 
+from ntm.engine import compiler
 from ntm.engine.simd import LANES, fma, load, multiplied, multiply, spread, store, total
 
-
-def _jit(freedom: Any) -> Any:
-    # No function here allocates, so none needs to count references to arrays, which costs a quarter of the time.
-    return numba.njit(fastmath=freedom, error_model="numpy", nogil=True, cache=True, _nrt=False)
-
-
-jit = _jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
+jit = compiler.jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
+jit_exact = compiler.jit({"contract"})
+jit_finite = compiler.jit(True)
 TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
-jit_exact = _jit({"contract"})
-jit_finite = _jit(True)
 
 
 class Weights(NamedTuple):
@@ -199,12 +193,17 @@ def copy(out, row):
 
 @jit
 def transpose(out, matrix):
-    """The part that both have room for; in strips, so that what is read stays in the cache."""
+    """The part that both have room for; eight rows at once, written out, which numba takes twice as fast as a loop."""
     rows, columns = matrix.shape[0], out.shape[0]
-    for start in range(0, rows, 16):
+    whole = rows - rows % 8
+    for r in range(0, whole, 8):
         for c in range(columns):
-            for r in range(start, min(start + 16, rows)):
-                out[c, r] = matrix[r, c]
+            out[c, r], out[c, r + 1], out[c, r + 2] = matrix[r, c], matrix[r + 1, c], matrix[r + 2, c]
+            out[c, r + 3], out[c, r + 4], out[c, r + 5] = matrix[r + 3, c], matrix[r + 4, c], matrix[r + 5, c]
+            out[c, r + 6], out[c, r + 7] = matrix[r + 6, c], matrix[r + 7, c]
+    for r in range(whole, rows):
+        for c in range(columns):
+            out[c, r] = matrix[r, c]
 
 
 @jit
@@ -765,7 +764,7 @@ def run_backward(first, last, place, room, weights, record, d, shape):
                     lstm_cell_backward(grad, hidden, d.cell[layer, b], gates, cell, before, room.squashed)
                 else:
                     copy(grad, hidden)
-                    tanh_backward(grad[:units], gates)
+                    tanh_backward(grad[:units], gates[:units])
                 fill(seen, 0)
             multiply(d.seen[layer, first:last], d.gates[layer, t, first:last], weights.layers[layer])
             for b in range(first, last):
@@ -825,13 +824,122 @@ def learn(first, last, place, room, weights, record, d, shape, weighting, memory
         run_backward(b, end, place, room, weights, record, d, shape)
 
 
-# Optimisers, over all parameters in one row
+# Parameters: flat rows, in the order of :meth:`ntm.engine.sizes.Sizes.parameter_shapes`
+
+
+@jit
+def place(out, row, start, width):
+    """A flat (rows,width) matrix into the columns from ``start`` on."""
+    for r in range(out.shape[0]):
+        copy(out[r, start : start + width], row[r * width : (r + 1) * width])
+
+
+@jit
+def place_weights(weights, flat, shape):
+    """The parameters, each where and how its products want it, with zeros behind every end."""
+    layers, gates, _ = weights.layers.shape
+    units, sees, features = shape.units, shape.sees, shape.units + shape.reads
+    each = (len(flat) - 4) // layers
+    for i in range(layers):
+        out, first = weights.layers[i], 4 + each * i
+        if layers > 1:
+            for g in range(gates):
+                fill(out[g], 0)
+        if i == 0:
+            place(out, flat[first], 0, shape.inputs + shape.reads)
+        else:
+            place(out, flat[first], shape.inputs, units)
+        copy(weights.bias[i], flat[first + each - 1])
+        if each == 4:
+            place(out, flat[first + 1], sees - units, units)
+            add_scaled(weights.bias[i], flat[first + 2], out.dtype.type(1))
+        for g in range(gates):
+            fill(out[g, sees:], 0)
+        transpose(weights.layers_t[i], out)
+        for k in range(sees):
+            fill(weights.layers_t[i, k, gates:], 0)
+    place(weights.heads, flat[0], 0, units)
+    for o in range(shape.orders):
+        fill(weights.heads[o, units:], 0)
+    transpose(weights.heads_t, weights.heads)
+    for c in range(units):
+        fill(weights.heads_t[c, shape.orders :], 0)
+    copy(weights.heads_bias, flat[1])
+    place(weights.output, flat[2], 0, features)
+    for y in range(weights.output.shape[0]):
+        fill(weights.output[y, features:], 0)
+    copy(weights.output_bias, flat[3])
+
+
+@jit
+def place_start(record, inputs, hidden, cell, reads, shape):
+    """The inputs, and the state before the first step but for weighting and memory; one row of that may serve all."""
+    layers, steps, batch, units = record.seen.shape[0], inputs.shape[0], inputs.shape[1], shape.units
+    lstm, own = record.cell.shape[0] > 0, shape.sees - shape.units
+    if layers > 1:
+        for i in range(layers):
+            for t in range(steps + 1):
+                for b in range(batch):
+                    fill(record.seen[i, t, b], 0)
+    for b in range(batch):
+        for t in range(steps):
+            copy(record.seen[0, t, b, : shape.inputs], inputs[t, b])
+        copy(record.seen[0, 0, b, shape.inputs : shape.inputs + shape.reads], reads[b % reads.shape[0]])
+        if lstm:
+            for i in range(layers):
+                copy(record.seen[i, 0, b, own:], hidden[i, b % hidden.shape[1]][:units])
+                copy(record.cell[i, 0, b], cell[i, b % cell.shape[1]])
+
+
+@jit
+def sum_rows(out, rows):
+    """out = the sum over the first two axes of (T,B,J or more)."""
+    fill(out, 0)
+    for t in range(rows.shape[0]):
+        for b in range(rows.shape[1]):
+            add_scaled(out, rows[t, b], out.dtype.type(1))
+
+
+@jit
+def bias_gradients(grads, d):
+    """d of every bias, into its flat row."""
+    layers = d.gates.shape[0]
+    each = (len(grads) - 4) // layers
+    sum_rows(grads[1], d.orders)
+    sum_rows(grads[3], d.logits)
+    for i in range(layers):
+        last = 4 + each * (i + 1) - 1
+        sum_rows(grads[last], d.gates[i])
+        if each == 4:
+            copy(grads[last - 1], grads[last])
+
+
+@jit
+def start_gradients(grads, d, shape):
+    """d of the learned start: reads, then an LSTM's hidden and cell, into flat rows."""
+    own, units, one = shape.sees - shape.units, shape.units, d.seen.dtype.type(1)
+    for grad in grads:
+        fill(grad, 0)
+    for b in range(d.seen.shape[1]):
+        add_scaled(grads[0], d.seen[0, b, shape.inputs :], one)
+        for p in range(1, len(grads)):
+            for i in range(d.cell.shape[0]):
+                grad = grads[p][i * units : (i + 1) * units]
+                if p == 1:
+                    add_scaled(grad, d.seen[i, b, own:], one)
+                else:
+                    add_scaled(grad, d.cell[i, b], one)
+
+
+# Clipping, and optimisers, which change each parameter where it lies
 
 
 @jit
 def clip(grad, by_norm, at):
-    """In place: bound the norm of the whole or each number; returns the norm before."""
+    """In place, unless it is not finite: bound the norm of the whole or each number; returns the norm before."""
     norm = np.sqrt(dot(grad, grad))
+    if not np.isfinite(norm):
+        return norm
     if by_norm:
         factor = at / (norm + grad.dtype.type(1e-6))
         if factor < 1:
@@ -844,8 +952,19 @@ def clip(grad, by_norm, at):
 
 
 @jit
-def adam(theta, grad, mean, square, rate, beta_1, beta_2, epsilon, correction):
-    """Kingma and Ba (2015) as torch has it: rate = learning rate / (1 - beta_1^k), correction = sqrt(1 - beta_2^k)."""
+def adam(thetas, grads, counts, means, squares, rate, beta_1, beta_2, epsilon):
+    """Kingma and Ba (2015) as torch has it; each count is that of the steps of one parameter."""
+    for p in range(len(thetas)):
+        counts[p][0] += 1
+        dtype, k = thetas[p].dtype.type, np.float64(counts[p][0])
+        length, correction = dtype(rate / (1 - beta_1**k)), dtype(math.sqrt(1 - beta_2**k))
+        _adam(
+            thetas[p], grads[p], means[p], squares[p], length, dtype(beta_1), dtype(beta_2), dtype(epsilon), correction
+        )
+
+
+@jit
+def _adam(theta, grad, mean, square, rate, beta_1, beta_2, epsilon, correction):
     one = grad.dtype.type(1)
     for i in range(theta.shape[0]):
         mean[i] += (one - beta_1) * (grad[i] - mean[i])
@@ -854,11 +973,13 @@ def adam(theta, grad, mean, square, rate, beta_1, beta_2, epsilon, correction):
 
 
 @jit
-def graves_rmsprop(theta, grad, square, mean, delta, rate, decay, momentum, epsilon):
+def graves_rmsprop(thetas, grads, squares, means, deltas, rate, decay, momentum, epsilon):
     """Graves (2013), equations 38 to 45."""
-    one = grad.dtype.type(1)
-    for i in range(theta.shape[0]):
-        square[i] += (one - decay) * (grad[i] * grad[i] - square[i])
-        mean[i] += (one - decay) * (grad[i] - mean[i])
-        delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(square[i] - mean[i] * mean[i] + epsilon)
-        theta[i] += delta[i]
+    for p in range(len(thetas)):
+        theta, grad, square, mean, delta = thetas[p], grads[p], squares[p], means[p], deltas[p]
+        one = grad.dtype.type(1)
+        for i in range(theta.shape[0]):
+            square[i] += (one - decay) * (grad[i] * grad[i] - square[i])
+            mean[i] += (one - decay) * (grad[i] - mean[i])
+            delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(square[i] - mean[i] * mean[i] + epsilon)
+            theta[i] += delta[i]

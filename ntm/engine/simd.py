@@ -8,14 +8,39 @@ product in the processor's registers. Rows that are walked in packs are padded t
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from llvmlite import binding, ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
-_features = binding.get_host_cpu_features()
+from ntm.engine import compiler
+
+
+def widths(triple: str, cpu: str, features: str) -> tuple[int, int]:
+    """How many float32 a vector register holds, and how many rows of sums the registers, as LLVM would use them.
+
+    Asked by compiling the sum of two long vectors: a processor's name or its features alone do not say it.
+    """
+    vector = "<16 x float>"
+    text = f"""target triple = "{triple}"
+        define void @add(ptr %a, ptr %b) {{
+            %x = load {vector}, ptr %a
+            %y = load {vector}, ptr %b
+            %z = fadd {vector} %x, %y
+            store {vector} %z, ptr %a
+            ret void
+        }}"""
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = machine.emit_assembly(binding.parse_assembly(text))
+    if "%zmm" in assembly:
+        return 16, 8  # AVX-512: 32 registers
+    if "%ymm" in assembly:
+        return 8, 4  # AVX: 16 registers
+    return 4, 4 if triple.startswith("x86") else 8  # SSE: 16 registers; NEON and the like: 32
+
+
 # Numbers in a pack, and rows of the largest tile: ROWS x 3 sums and what they are made of fill the registers.
-LANES, ROWS = (16, 8) if _features.get("avx512f") else (8, 4) if _features.get("avx") else (4, 4)
+LANES, ROWS = widths(*cpu_target.target_context.codegen().magic_tuple())
 
 
 class Pack(types.Type):
@@ -37,8 +62,19 @@ def padded(count: int) -> int:
     return -(-count // LANES) * LANES
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, indices: list[Any], pack: Pack) -> Any:
+def _pointer(
+    context: Any, builder: Any, array_type: Any, array: Any, indices: list[Any], pack: Pack, count: int = LANES
+) -> Any:
+    """To the ``count`` numbers from a place on, as a pointer to a pack."""
     array = context.make_array(array_type)(context, builder, array)
+    if compiler.checks_bounds():
+        lengths = cgutils.unpack_tuple(builder, array.shape, array_type.ndim)
+        counts = [1] * (array_type.ndim - 1) + [count]
+        for index, length, many in zip(indices, lengths, counts, strict=True):
+            before = builder.icmp_signed("<", index, index.type(0))
+            beyond = builder.icmp_signed(">", builder.add(index, index.type(many)), length)
+            with cgutils.if_unlikely(builder, builder.or_(before, beyond)):
+                context.call_conv.return_user_exc(builder, IndexError, ("a pack reaches beyond its array",))
     pointer = cgutils.get_item_pointer(context, builder, array_type, array, indices, wraparound=False)
     return builder.bitcast(pointer, context.get_value_type(pack).as_pointer())
 
@@ -158,7 +194,7 @@ def tile(rows: int, columns: int) -> Callable[..., None]:
                     pointer = _pointer(context, builder, weight, weight_value, [loop.index, along[c]], pack)
                     packs.append(builder.load(pointer, align=size))
                 for r in range(rows):
-                    pointer = _pointer(context, builder, source, source_value, [down[r], loop.index], pack)
+                    pointer = _pointer(context, builder, source, source_value, [down[r], loop.index], pack, 1)
                     factor = _spread(builder, builder.load(builder.bitcast(pointer, number.as_pointer())))
                     for c in range(columns):
                         slot = sums[r, c]
@@ -179,7 +215,7 @@ def band(rows: int, columns: int) -> Callable[..., None]:
     """A function for numba that adds to some rows of a product, in tiles as wide as the registers allow."""
     wide, middle, narrow = tile(rows, columns), tile(rows, 3), tile(rows, 1)
 
-    @numba.njit(nogil=True, cache=True, _nrt=False)
+    @compiler.jit()
     def add_band(out, source, weight, b):
         j, width = 0, weight.shape[1]
         while j + columns * LANES <= width:
@@ -198,7 +234,7 @@ def band(rows: int, columns: int) -> Callable[..., None]:
 _many, _four, _two, _one = band(ROWS, 3), band(4, 3), band(2, 6), band(1, 9)
 
 
-@numba.njit(nogil=True, cache=True, _nrt=False)
+@compiler.jit()
 def multiply(out, source, weight):
     """out (B,J) += source (B,K or more) @ weight (K,J), for J that is padded."""
     b, rows = 0, out.shape[0]

@@ -23,8 +23,8 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Losses and costs: logits (T,B,Y), targets (T,B,Y), mask (T,B). Other shapes are a ValueError, nothing is broadcast;
 # targets and mask may be bools or whole numbers as well. NaN in logits or targets gives NaN, also where nothing counts.
-# A loss is the mean over every bit that counts, like any mean NaN where there is none; a cost is a sum, and 0 there.
-# ``train`` and ``evaluate`` refuse batches of either kind.
+# A mean over every bit that counts is NaN where there is none, like any mean; a sum is 0 there. ``train`` and
+# ``evaluate`` refuse batches that count nothing.
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
@@ -37,6 +37,19 @@ def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> 
     """Huber loss between the output sigmoid(logits) and the target, per bit that counts."""
     targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.huber_loss(logits.sigmoid(), targets, reduction="none", delta=delta), mask)
+
+
+def nats_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy in nats, summed over a sequence, mean over the batch: the paper's cost, to be minimised.
+
+    Its gradients are as many times those of ``cross_entropy`` as bits count in a sequence.
+    """
+    return _nats(logits, *_beside(logits, targets, mask)) / mask.shape[1]
+
+
+def _nats(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy, summed over all that counts."""
+    return (functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask).sum()
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -56,7 +69,7 @@ def _numbers(values: Tensor, like: Tensor) -> Tensor:
     return values if values.is_floating_point() else values.to(like.dtype)
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber, "nats_per_sequence": nats_per_sequence}
 
 
 # Costs
@@ -64,9 +77,7 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
 
 def bits_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
     """The paper's cost: cross-entropy in base 2, summed over a sequence, mean over the batch."""
-    targets, mask = _beside(logits, targets, mask)
-    nats = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask
-    return float(nats.sum()) / math.log(2) / mask.shape[1]
+    return float(_nats(logits, *_beside(logits, targets, mask))) / math.log(2) / mask.shape[1]
 
 
 def wrong_bits(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
@@ -170,6 +181,18 @@ class TrainingConfig:
         checks.one_of("clip", self.clip, ("norm", "value"))
         if self.train_locations is not None:
             object.__setattr__(self, "train_locations", tasks.check_range("train_locations", self.train_locations))
+
+    @property
+    def loss(self) -> str:
+        """The name in LOSSES of the loss that the recipe is made for.
+
+        Graves' RMSProp divides by the root of the gradient's variance plus 1e-4, and the paper clips elements of the
+        gradient at 10. Both numbers have a unit, and we take it to be that of the paper's cost: a sum over a sequence.
+        With the mean per bit, gradients are smaller by the number of bits in a sequence; the clip is then far away,
+        and where the variance vanishes beside 1e-4, what remains is plain gradient descent with momentum. Adam divides
+        by the size of the gradient alone, so that the unit makes no difference to it.
+        """
+        return "nats_per_sequence" if self.optimizer == "rmsprop" else "cross_entropy"
 
     def learning_rate_at(self, update: int) -> float:
         """The learning rate of an update; it does not depend on how many are to be made."""
@@ -312,7 +335,8 @@ def make_step(
                     check_finite(batch)
                 return costs
             if compiled is None or not compiled.fits():
-                compiled = engine.Step(model, optimizer, loss is huber, config.clip == "norm", config.clip_at)
+                kind = loss is huber, loss is nats_per_sequence
+                compiled = engine.Step(model, optimizer, *kind, config.clip == "norm", config.clip_at)
             compiled.look()
         loss_of, bits, wrong, norm = compiled(*batch, rate, locations)
         if math.isfinite(norm) and math.isfinite(loss_of):
@@ -390,7 +414,8 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     return True
 
 
-_OURS = (cross_entropy, huber, _masked_mean, bits_per_sequence, wrong_bits, finite, clip_gradients)
+_COMPILED = (cross_entropy, huber, nats_per_sequence)
+_OURS = (*_COMPILED, _masked_mean, _nats, bits_per_sequence, wrong_bits, finite, clip_gradients)
 
 
 def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch) -> bool:
@@ -398,7 +423,7 @@ def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, ba
     if not isinstance(model, NTM) or engine.why_literal(model, *batch) is not None:
         return False  # the model itself says why
     reason = engine.why_not_whole(model, optimizer, (torch.optim.Adam, GravesRMSProp), *batch)
-    if loss not in _OURS[:2]:
+    if loss not in _COMPILED:
         reason = engine.Reason("the loss is the user's own", silent=True)
     if any(globals()[function.__name__] is not function for function in _OURS):
         reason = engine.Reason("a function of ntm.training was replaced", silent=True)

@@ -43,8 +43,10 @@ def train_validated(
     """Train a machine; if it makes a mistake on the lists of VALIDATION, another one, up to ``attempts`` in all.
 
     The gradient sees the lengths of the run only; longer lists decide which machine is kept: the first without a
-    mistake, else the one with the fewest. Returns that machine, and the wrong bits of each that was trained.
+    mistake, else the one with the fewest. Returns that machine, and the wrong bits of each that was trained. For
+    copying alone: ValueError for another task.
     """
+    checks.one_of("task", config.task, ["copy"])
     seeds = [config.training.seed + ANOTHER_SEED * i for i in range(checks.whole("attempts", attempts))]
     found: list[tuple[float, torch.nn.Module]] = []
     for attempt in [replace(config, training=replace(config.training, seed=seed)) for seed in seeds]:

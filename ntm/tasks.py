@@ -76,9 +76,13 @@ class Sizes(ABC):
         ranges = [range(getattr(self, name)[0], getattr(self, name)[1] + 1) for name in self.DRAWN]
         return [replace(self, **dict(zip(self.DRAWN, numbers, strict=True))) for numbers in itertools.product(*ranges)]
 
+    def longest(self) -> Self:
+        """The largest number of every range, as sizes of which nothing is left to be drawn."""
+        return replace(self, **{name: getattr(self, name)[1] for name in self.DRAWN})
+
     @abstractmethod
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
-        """A batch of sequences."""
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
+        """A batch of sequences, with ``others`` in the place of some of the sizes."""
 
     @property
     @abstractmethod
@@ -139,9 +143,9 @@ class CopySizes(Sizes):
     steps = property(lambda self: 2 * self.length[1] + 2)
     chance = property(lambda self: self.bits * _mean(self.length))
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
         """A batch of :func:`copy`."""
-        return copy(batch, self.length, generator, self.bits)
+        return copy(batch, generator=generator, **vars(self) | others)
 
 
 def copy(
@@ -206,9 +210,9 @@ class RepeatCopySizes(Sizes):
         if self.normalised[0] == self.normalised[1]:
             raise ValueError(f"normalised={self.normalised}: must be two different numbers, the range of repeats")
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
         """A batch of :func:`repeat_copy`."""
-        return repeat_copy(batch, self.length, self.repeats, generator, self.bits, self.normalised)
+        return repeat_copy(batch, generator=generator, **vars(self) | others)
 
 
 def repeat_copy(
@@ -269,9 +273,9 @@ class RecallSizes(Sizes):
     steps = property(lambda self: (self.items[1] + 2) * (self.vectors + 1))
     chance = property(lambda self: float(self.vectors * self.bits))
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
         """A batch of :func:`associative_recall`."""
-        return associative_recall(batch, self.items, generator, self.vectors, self.bits)
+        return associative_recall(batch, generator=generator, **vars(self) | others)
 
 
 def associative_recall(
@@ -336,9 +340,9 @@ class NgramSizes(Sizes):
         super().__post_init__()
         checks.whole("context", self.context, 1, 16)
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
         """A batch of :func:`ngrams`."""
-        return ngrams(batch, self.bits, generator, self.context)
+        return ngrams(batch, generator=generator, **vars(self) | others)
 
 
 def ngrams(batch: int, bits: int = 200, generator: torch.Generator | None = None, context: int = 5) -> Batch:
@@ -422,9 +426,9 @@ class SortSizes(Sizes):
         if self.kept > self.vectors:
             raise ValueError(f"kept={self.kept}: must be at most the number of vectors, {self.vectors}")
 
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> Batch:
+    def draw(self, batch: int, generator: torch.Generator | None = None, **others: Any) -> Batch:
         """A batch of :func:`priority_sort`."""
-        return priority_sort(batch, self.vectors, self.kept, generator, self.bits)
+        return priority_sort(batch, generator=generator, **vars(self) | others)
 
 
 def priority_sort(

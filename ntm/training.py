@@ -3,9 +3,10 @@
 Saved runs are in :mod:`ntm.runs`. Letters: T time steps, B sequences, Y output channels.
 """
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -477,7 +478,6 @@ class Score(NamedTuple):
     worst: float  # wrong bits of the worst batch, mean per sequence: 0 only if no bit is wrong anywhere
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     task: Task,
@@ -486,15 +486,27 @@ def evaluate(
     seed: int = 1,
     locations: int | None = None,
 ) -> Score:
-    """The mean cost over fresh sequences: ``sequences`` of each of the ``lengths`` (or of one), drawn with ``seed``.
+    """:func:`measure` with ``sequences`` of each of the ``lengths`` (or of one) of a task that has them."""
+    lengths = [checks.whole("length", n) for n in (lengths if isinstance(lengths, Iterable) else [lengths])]
+    return measure(model, [functools.partial(task, length=n) for n in lengths], sequences, seed, locations)
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    draws: Sequence[Task],
+    sequences: int = 50,
+    seed: int = 1,
+    locations: int | None = None,
+) -> Score:
+    """The mean cost over fresh sequences: ``sequences`` from each of the ``draws``, with ``seed``.
 
     ``locations`` enlarges or shrinks the memory for the measurement; without it the machine's own size is used.
 
     Raises ValueError for numbers that cannot be, and for a batch that counts nothing or holds NaN or infinity.
     """
-    lengths = [checks.whole("length", n) for n in (lengths if isinstance(lengths, Iterable) else [lengths])]
-    if not lengths:
-        raise ValueError("lengths: there must be at least one")
+    if not draws:
+        raise ValueError("there is nothing to measure: name at least one length, or size")
     sequences = checks.whole("sequences", sequences)
     generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0, checks.LARGEST_SEED))
     if locations is not None:
@@ -503,12 +515,12 @@ def evaluate(
             raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
     weight = next(model.parameters())
     bits, wrong, measured = [], [], 0
-    for length in lengths:
-        drawn = task(sequences, length=length, generator=generator)
+    for draw in draws:
+        drawn = draw(sequences, generator=generator)
         batch = Batch(*(_numbers(values.to(weight.device), weight) for values in drawn))
         check_finite(batch)
         if not batch.mask.any():
-            raise ValueError(f"length={length}: the batch's mask counts nothing, so there is nothing to measure")
+            raise ValueError("the mask is 0 at every step: there is nothing to measure")
         many = batch.inputs.shape[1]
         state = model.initial_state(many, locations) if isinstance(model, NTM) and locations else None
         logits, _ = model(batch.inputs, state)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, addressing, heads, memory, runs
+from ntm import NTM, NTMConfig, addressing, heads, memory, runs, tasks
 from ntm.page import machine
 
 FOLDER = Path(machine.__file__).parent

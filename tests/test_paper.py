@@ -10,8 +10,10 @@ import ntm
 from ntm import LSTM, NTM, paper, training
 from ntm.tasks import TASKS, Batch, NgramSizes, RecallSizes, RepeatCopySizes, SortSizes
 
+FIGURES = dict(zip(TASKS, (3, 7, 10, 13, 18), strict=True))
 
-@pytest.mark.parametrize("figure", [3, 7, 10, 13, 18])
+
+@pytest.mark.parametrize("figure", FIGURES.values())
 def test_curves(figure):
     series = paper.curves(figure)
     assert {"LSTM", "NTM-FF", "NTM-LSTM"} <= set(series)
@@ -42,7 +44,9 @@ def test_the_configurations_are_the_rows_of_the_tables(number, network):
         assert (config.layers, config.hidden) == (int(layers or 1), int(size))
         assert (config.inputs, config.outputs) == (TASKS[task]().inputs, TASKS[task]().outputs)
         plan = paper.recipe(task, network)
-        assert plan == replace(training.PAPER, learning_rate=float(row["learning_rate"]))
+        last = max(paper.curves(FIGURES[task])["LSTM"][0])
+        rate, shown = float(row["learning_rate"]), round(last / 1e5) * 100_000
+        assert plan == replace(training.PAPER, learning_rate=rate, updates=shown, report_every=1000)
         assert (plan.batch, plan.optimizer) == (1, "rmsprop")
         if network == "lstm":
             weights = sum(p.numel() for p in LSTM(config).parameters())

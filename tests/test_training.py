@@ -306,7 +306,7 @@ def test_a_batch_that_counts_nothing(either_path):
 
     with pytest.raises(ValueError, match="the mask is 0 at every step: there is nothing to learn from"):
         train(machine(), task=silent)
-    with pytest.raises(ValueError, match="length=3: the batch's mask counts nothing"):
+    with pytest.raises(ValueError, match="the mask is 0 at every step: there is nothing to measure"):
         training.evaluate(machine(), silent, 3)
 
 
@@ -489,7 +489,7 @@ def test_evaluate_counts_all_lengths_and_refuses_what_cannot_be():
         ({"lengths": 0}, "length=0: must be a whole number of at least 1"),
         ({"lengths": [3, 2.5]}, "length=2.5: must be"),
         ({"lengths": [(1, 3)]}, "length=.1, 3.: must be"),
-        ({"lengths": []}, "lengths: there must be at least one"),
+        ({"lengths": []}, "there is nothing to measure: name at least one length"),
         ({"sequences": 0}, "sequences=0: must be"),
         ({"sequences": True}, "sequences=True: must be"),
         ({"seed": -1}, "seed=-1: must be"),

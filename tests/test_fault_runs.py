@@ -1,35 +1,11 @@
-"""The runs with faults: machines side by side train as they would alone, the rule of the classes, and what is saved."""
-
-from dataclasses import replace
-from unittest import mock
+"""The runs with faults: the rule of the classes, and what is saved."""
 
 import pytest
 import torch
 
 import faults
-from ntm import NTM, NTMConfig, bugs, engine, tasks, training
+from ntm import NTM, NTMConfig, bugs, engine
 from ntm.book import fault_runs
-
-
-@pytest.mark.parametrize("names", [(), ("erase_dropped", "states_of_rows_trained"), bugs.VERSIONS["1 February"]])
-def test_side_by_side_is_as_good_as_alone(names):
-    """Three updates of two machines against the training loop's own, on the same batches."""
-    small = faults.Experiment(names, seeds=(3, 4), train_locations=(24, 24), locations=25, hidden=5)
-    with bugs.present(*names):
-        together, batches = faults.SideBySide(small), []
-        copy = tasks.copy
-        with mock.patch.object(tasks, "copy", lambda *a, **k: batches.append(copy(*a, **k)) or batches[-1]):
-            for number in (1, 2, 3):
-                costs = together.update(number)
-        for i, seed in enumerate(small.seeds):
-            alone = faults.built(together.machines[i].config, seed)
-            drawn = iter([tasks.Batch(*(values.chunk(2, dim=1)[i] for values in batch)) for batch in batches])
-            plan = replace(together.recipe, updates=3, report_every=1, train_locations=(24, 24))
-            log = training.train(alone, lambda *_, drawn=drawn, **__: next(drawn), plan, progress=False)
-            assert log[-1].loss == pytest.approx(float(costs[0, i]), abs=1e-5)
-            assert log[-1].wrong_bits == pytest.approx(float(costs[2, i]))
-            for a, b in zip(alone.parameters(), together.machines[i].parameters(), strict=True):
-                torch.testing.assert_close(a, b, atol=2e-4, rtol=0)  # Adam's first steps are all of one size
 
 
 def row(solved_at=1000, updates=4000, **wrong):
@@ -72,9 +48,22 @@ def test_a_run_is_saved_and_loaded_with_its_states(tmp_path, monkeypatch):
         fault_runs.rows("1 February, small")
 
 
+def test_silence_is_given():
+    with bugs.present("silent_targets"):
+        together = faults.start(faults.Experiment(("silent_targets",), seeds=(0,), hidden=5, silent=True))
+        assert (together.update(1)[0] > 0.5).all()
+        logits = together.machines[0].trace(torch.rand(4, 2, 10)).logits
+    assert (logits[..., 8:].sigmoid() < 0.01).all() and (logits[..., :8].sigmoid() > 0.01).all()
+
+
 def test_an_unknown_experiment():
     with pytest.raises(ValueError, match="no saved experiment 'typo': there are nothing wrong, "):
         fault_runs.rows("typo")
+
+
+def test_every_fault_has_a_name_of_its_own():
+    assert sorted(fault_runs.NAMES) == sorted(bugs.FAULTS)
+    assert len(set(fault_runs.NAMES.values())) == len(fault_runs.NAMES)
 
 
 def test_the_saved_runs_are_the_plan():

@@ -15,6 +15,8 @@ from ntm import paper, runs
 
 TINY = ["--hidden", "5", "--locations", "4", "--width", "3", "--length", "1", "2", "--batch", "2"]
 
+pytestmark = pytest.mark.once  # processes and what they say are the same on every processor
+
 
 def ntm(*words, code=0):
     """In a process of its own: standard output, or what it said of an error, which is one line."""
@@ -65,6 +67,7 @@ def lstm(tmp_path_factory):
 def test_help(said):
     assert all(name in said("--help") for name in ("train", "baseline", "evaluate", "solve"))
     assert "--learning-rate" in said("train", "--help")
+    assert "Train one new machine per seed" in said("solve", "--help")
 
 
 def test_evaluate_prints_one_object(run, said):

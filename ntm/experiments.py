@@ -44,8 +44,10 @@ def train_validated(
 
     The gradient sees the lengths of the run only; longer lists decide which machine is kept: the first without a
     mistake, else the one with the fewest. Each has the seed of the one before and ANOTHER_SEED. Returns the machine
-    that is kept, and the wrong bits of each that was trained. Raises ValueError for fewer than one attempt.
+    that is kept, and the wrong bits of each that was trained. Raises ValueError for fewer than one attempt, and for
+    another task than copying.
     """
+    checks.one_of("task", config.task, ["copy"])
     seeds = [config.training.seed + ANOTHER_SEED * i for i in range(checks.whole("attempts", attempts))]
     found: list[tuple[float, torch.nn.Module]] = []
     for attempt in [replace(config, training=replace(config.training, seed=seed)) for seed in seeds]:

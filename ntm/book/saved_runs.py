@@ -7,12 +7,17 @@ whose weightings are the least blurred, over ten lists that are the same for all
 import math
 from functools import cache
 from pathlib import Path
+<<<<<<< HEAD
 from typing import Any
+=======
+from typing import cast
+>>>>>>> c1
 
 import torch
 from torch import Tensor, nn
 
 from ntm import runs, tasks
+from ntm.model import NTM
 from ntm.paper import DATA
 
 NETWORKS = {"NTM-LSTM": "copy-ntm-lstm", "NTM-FF": "copy-ntm-ff", "LSTM": "copy-lstm"}
@@ -33,11 +38,19 @@ def load(network: str, seed: int, update: int | None = None) -> nn.Module:
 
 def entropy(weighting: Tensor) -> Tensor:
     """How far a weighting (...,N) is spread, in bits: 0 on one location, log2 N on all alike."""
+<<<<<<< HEAD
     return -torch.xlogy(weighting, weighting).sum(-1) / math.log(2)
 
 
 @torch.no_grad()
 def blur(machine: Any) -> float:
+=======
+    return -torch.special.xlogy(weighting, weighting).sum(-1) / math.log(2)
+
+
+@torch.no_grad()
+def blur(machine: NTM) -> float:
+>>>>>>> c1
     """The entropy of a machine's weightings in bits, mean over all heads and steps of the ten lists."""
     batch = tasks.copy(LISTS, VECTORS, torch.Generator().manual_seed(LISTS_SEED))
     return float(entropy(machine.trace(batch.inputs).weighting).mean())
@@ -46,7 +59,7 @@ def blur(machine: Any) -> float:
 @cache
 def blurs() -> dict[tuple[str, int], float]:
     """The blur of every saved machine with a memory, by network and seed."""
-    return {(network, seed): blur(load(network, seed)) for network in MACHINES for seed in SEEDS}
+    return {(network, seed): blur(cast(NTM, load(network, seed))) for network in MACHINES for seed in SEEDS}
 
 
 def clearest() -> tuple[str, int]:

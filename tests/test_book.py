@@ -49,10 +49,6 @@ SMALL: dict[str, dict[str, object]] = {
         "short_updates": 2,
     },
     "reading_the_tape": {},
-<<<<<<< HEAD
-    "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
-    "speed": {"batch": 2, "updates": 2, "watched": 12},
-=======
     "generalisation": {
         "lengths": [20, 30],
         "longer": [40, 60],
@@ -62,8 +58,7 @@ SMALL: dict[str, dict[str, object]] = {
         "seeds": [0],
         "lstm_seeds": [0],
     },
-    "speed": {"batch": 2, "updates": 2},
->>>>>>> c1
+    "speed": {"batch": 2, "updates": 2, "watched": 12},
     "the_story": {"repeats": 1, "seeds": 1},
     "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},
     "sigmoid_on_weightings": {

@@ -7,11 +7,7 @@ whose weightings are the least blurred, over ten lists that are the same for all
 import math
 from functools import cache
 from pathlib import Path
-<<<<<<< HEAD
-from typing import Any
-=======
 from typing import cast
->>>>>>> c1
 
 import torch
 from torch import Tensor, nn
@@ -38,19 +34,11 @@ def load(network: str, seed: int, update: int | None = None) -> nn.Module:
 
 def entropy(weighting: Tensor) -> Tensor:
     """How far a weighting (...,N) is spread, in bits: 0 on one location, log2 N on all alike."""
-<<<<<<< HEAD
-    return -torch.xlogy(weighting, weighting).sum(-1) / math.log(2)
-
-
-@torch.no_grad()
-def blur(machine: Any) -> float:
-=======
     return -torch.special.xlogy(weighting, weighting).sum(-1) / math.log(2)
 
 
 @torch.no_grad()
 def blur(machine: NTM) -> float:
->>>>>>> c1
     """The entropy of a machine's weightings in bits, mean over all heads and steps of the ten lists."""
     batch = tasks.copy(LISTS, VECTORS, torch.Generator().manual_seed(LISTS_SEED))
     return float(entropy(machine.trace(batch.inputs).weighting).mean())

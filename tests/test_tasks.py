@@ -154,7 +154,7 @@ def assert_same(batch, b, steps):
         torch.testing.assert_close(fast[:, b], torch.tensor(slow), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("sizes,again", AGAIN, ids=repr)
+@pytest.mark.parametrize("sizes,again", AGAIN, ids=lambda value: getattr(value, "__name__", repr(value)))
 def test_a_batch_is_what_the_slow_encoding_makes_of_the_same_draws(sizes, again):
     generator = seeded(1)
     for _ in range(20):

@@ -37,5 +37,11 @@ def table(number: int) -> list[dict[str, str]]:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with (DATA / "paper" / name).open(newline="") as file:
+    path = DATA / "paper" / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there: what the paper reports comes with the repository, not with the installed package; "
+            "clone the repository and install it from there (pip install -e .)"
+        )
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -8,6 +8,13 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is looked at in a browser looks the same on every processor."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("once")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium as the system has it; without one the tests of the pages are skipped, but never in CI."""

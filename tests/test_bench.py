@@ -9,6 +9,8 @@ import torch
 import bench
 from ntm import tasks
 
+pytestmark = pytest.mark.once  # a tool that is used on the machine at hand
+
 
 @pytest.fixture
 def threads():

@@ -9,11 +9,11 @@ import torch
 import ntm
 from ntm import NTM, NTMConfig, tasks, training
 from ntm.engine import compiler, same
+from ntm.model import State
 
 pytestmark = pytest.mark.skipif(compiler.why_not() is not None, reason="the literal model runs where nothing compiles")
 
 DRAWS = 100  # of each type of float
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
 def draw(seed, dtype):
@@ -71,16 +71,48 @@ def assert_same(ours, theirs, tolerance, least=1e-6):
             assert (a - b).abs().max() <= tolerance * b.abs().max().clamp_min(least)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+def in_float64(model, inputs, state):
+    """The same numbers, to compute with as if without rounding."""
+    tensors = [inputs, *state.controller, *state[1:]]
+    inputs, *tensors = (tensor.detach().double().requires_grad_() for tensor in tensors)
+    carried = len(state.controller)
+    state = State(tuple(tensors[:carried]), *tensors[carried:])
+    model = copy.deepcopy(model).double()
+    return model, inputs, state, [inputs, *tensors, *model.parameters()]
+
+
+def distance(ours, exact):
+    """The largest difference in each tensor, relative to its largest number."""
+    scale = exact.abs().max().clamp_min(1e-6)
+    return float((ours.double() - exact).abs().max() / scale) if exact.numel() else 0.0
+
+
 @pytest.mark.parametrize("part", range(10))
-def test_equals_the_literal_model(dtype, part):
+def test_equals_the_literal_model(part):
     for seed in range(part, DRAWS, 10):
-        machine = draw(seed, dtype)
+        machine = draw(seed, torch.float64)
         values, grads = outcome(*machine)
         with ntm.literal():
             wanted_values, wanted_grads = outcome(*machine)
-        assert_same(values, wanted_values, TOLERANCE[dtype])
-        assert_same(grads, wanted_grads, TOLERANCE[dtype])
+        assert_same(values, wanted_values, 1e-9)
+        assert_same(grads, wanted_grads, 1e-9)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_in_float32_it_is_as_near_to_the_equations_as_the_literal_model(part):
+    # How far rounding carries from the equations depends on the machine drawn (a slope may be a thousand) and on the
+    # order in which the processor sums. So the literal model in float32 says what is near.
+    for seed in range(part, DRAWS, 10):
+        machine = draw(seed, torch.float32)
+        ours = outcome(*machine)
+        with ntm.literal():
+            theirs, exact = outcome(*machine), outcome(*in_float64(*machine[:3]))
+        for part_of_ours, part_of_theirs, part_of_exact in zip(ours, theirs, exact, strict=True):
+            for a, b, c in zip(part_of_ours, part_of_theirs, part_of_exact, strict=True):
+                if c is None:
+                    assert a is None or not a.any()
+                else:
+                    assert distance(a, c) <= 100 * (distance(b, c) + torch.finfo(torch.float32).eps)
 
 
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])

@@ -9,38 +9,81 @@ A reader can use the first step too: unlike papermill it refuses a parameter tha
 import argparse
 import ast
 import importlib.metadata
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import strip_color
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
+class ChapterError(Exception):
+    """A chapter that did not run to its end: one line that says where, what, and where to read more."""
+
+
 def execute(source: Path, destination: Path, parameters: dict[str, object]) -> None:
-    """Run the chapter `source` with `parameters` and write the executed notebook, whole or not at all."""
+    """Run the chapter `source` with `parameters` and write the executed notebook, whole or not at all.
+
+    Raises:
+        ValueError: the chapter has no such parameter.
+        ChapterError: a cell failed. The traceback is then in a file like `destination` that ends in .log.
+    """
     known = papermill.inspect_notebook(str(source))
     unknown = sorted(set(parameters) - set(known))
     if unknown:  # papermill itself only logs this, and runs the chapter as if nothing had been asked
         raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # chapters run side by side, and would fight over the cores
     destination.parent.mkdir(parents=True, exist_ok=True)
+    log = destination.with_suffix(".log")
+    log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".running-") as folder:
         scratch = Path(folder) / source.name
-        papermill.execute_notebook(
-            str(source), str(scratch), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
-        )
+        try:
+            papermill.execute_notebook(
+                str(source), str(scratch), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+            )
+        except Exception as error:  # a cell's own, or one of the machinery's many
+            log.write_text(strip_color(f"{error}" if caused_by_cell(error) else traceback.format_exc()))
+            where = f"The traceback is in {log}; to run its cells one by one: make lab"
+            raise ChapterError(f"{source}, {failure(source, scratch, error)} {where}") from error
         notebook = nbformat.read(scratch, as_version=4)
         clean(notebook)
         nbformat.write(notebook, scratch)
         scratch.replace(destination)
+
+
+def caused_by_cell(error: Exception) -> bool:
+    """Whether a cell raised, which says more than papermill's own way to it."""
+    return isinstance(error, papermill.PapermillExecutionError)
+
+
+def failure(source: Path, scratch: Path, error: Exception) -> str:
+    """Where in the chapter it happened, and what: two sentences on one line."""
+    run = nbformat.read(scratch if scratch.exists() else source, as_version=4)
+    code = [cell for cell in run.cells if cell.cell_type == "code"]
+    begun = [cell for cell in code if cell.metadata.get("papermill", {}).get("start_time")]
+    if not begun:
+        return f"before its first cell: {type(error).__name__}: {' '.join(str(error).split())[:300]}."
+    number = sum("injected-parameters" not in cell.metadata.get("tags", []) for cell in begun)
+    if isinstance(error, papermill.PapermillExecutionError):
+        what = f"{error.ename}: {error.evalue}"
+    elif isinstance(error, DeadKernelError):
+        what = "the kernel died, as it does where memory runs out (fewer chapters at a time: make JOBS=1 book)"
+    else:
+        what = f"{type(error).__name__}: {error}"
+    first_line = begun[-1].source.strip().partition("\n")[0]
+    return f"code cell {number} ({first_line}): {' '.join(what.split())[:300]}."
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -95,6 +138,7 @@ def main() -> None:
     build.add_argument("notebooks", type=Path)
     build.add_argument("output", type=Path)
     arguments = parser.parse_args()
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it says of failures is said below
     try:
         if arguments.step == "execute":
             start = time.monotonic()
@@ -103,7 +147,7 @@ def main() -> None:
             print(f"{arguments.source}: done in {time.monotonic() - start:.0f} s", flush=True)
         else:
             site(arguments.notebooks, arguments.output)
-    except (ValueError, OSError, papermill.PapermillExecutionError) as error:
+    except (ValueError, OSError, ChapterError) as error:
         sys.exit(f"{error}")
 
 

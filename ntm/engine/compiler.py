@@ -27,6 +27,8 @@ except Exception as error:  # an installation can be broken in many ways, and no
 else:
     _WHY_NOT = "numba's compiler is switched off (NUMBA_DISABLE_JIT)" if numba.config.DISABLE_JIT else ""
 
+SOURCES = "compiler", "simd", "kernels"  # all that is compiled is made of these
+
 
 def why_not() -> str | None:
     """Why nothing can be compiled here, as the beginning of a sentence; None where it can."""
@@ -62,7 +64,7 @@ def has_kept(function: Any) -> bool:
 @functools.cache
 def _stamp() -> str:
     """Of the sources that compiled code is made of."""
-    text = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("compiler", "simd", "kernels"))
+    text = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES)
     return hashlib.sha256(numba.__version__.encode() + text).hexdigest()[:12]
 
 

@@ -1,0 +1,41 @@
+"""How docstrings are turned into what Sphinx reads; the page itself is looked at in test_book.py."""
+
+import pytest
+
+from ntm import NTMConfig, State, tasks
+from ntm.book import reference
+
+
+def processed(what, thing, *lines):
+    lines = list(lines)
+    reference.process(None, what, "name", thing, None, lines)
+    return lines
+
+
+def test_fields_are_said_by_the_comments_beside_them():
+    assert reference.fields(tasks.Batch) == {
+        "inputs": "(T,B,X)",
+        "targets": "(T,B,Y), 0 where the mask is 0",
+        "mask": "(T,B), 1 at the steps whose outputs count",
+    }
+    assert reference.fields(NTMConfig)["width"] == "M" and list(reference.fields(State))[0] == "controller"
+    assert reference.fields(int) == {}
+    shown = processed("class", tasks.Batch, "Sequences to learn from.", "")
+    assert shown[2:5] == ["", "* ``inputs``: (T,B,X)", "* ``targets``: (T,B,Y), 0 where the mask is 0"]
+
+
+def test_drawings_are_shown_as_they_stand():
+    shown = processed("function", None, "Copy:", "", "    . 1 .", "", "    1 . .", "", "And on.", "")
+    assert shown == ["Copy:", "", ".. code-block:: text", "", "    . 1 .", "", "    1 . .", "", "And on.", ""]
+    listed = ["A list.", "", "Raises:", "    ValueError: no.", ""]
+    assert processed("function", None, *listed) == listed  # Google's sections are not drawings
+
+
+@pytest.mark.parametrize("text, shown", [("begins with d_ holds", r"begins with d\_ holds"), ("my_name", "my_name")])
+def test_an_underscore_is_no_reference(text, shown):
+    assert processed("module", None, text) == [shown]
+
+
+def test_what_stands_before_a_colon_is_no_type():
+    assert processed("property", None, "The player: a slider.")[-1] == "The player: a slider."
+    assert processed("property", None, "The player: a slider.")[:2] == ["..", ""]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("numba", reason="it times compiled code")
+
 import bench
 from ntm import tasks
 

@@ -1,11 +1,21 @@
 """What several tests share: a headless browser."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from ntm.engine import compiler
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where nothing can be compiled, the package says so once, to whichever test comes first."""
+    why = compiler.why_not()
+    if why:
+        config.addinivalue_line("filterwarnings", f"ignore:{re.escape(why)}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

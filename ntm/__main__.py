@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import re
 import statistics
 import sys
 import warnings
@@ -209,7 +210,7 @@ def main() -> None:
     except (ValueError, NonFiniteError, OSError) as error:
         _quit(2, f"error: {' '.join(str(error).split())}")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+        if isinstance(error, RuntimeError) and not re.search("allocate|Storage size", str(error)):
             raise
         _quit(2, f"error: not enough memory for these sizes ({' '.join(str(error).split()) or 'MemoryError'})")
 

@@ -357,8 +357,10 @@ def checked_batch(batch: Batch, model: nn.Module, own: Tensor) -> Batch:
             raise ValueError(f"{name} of shape {tuple(part.shape)}: the model's are {expected}")
     if not (mask.detach().numpy() if mask.is_cpu else mask).any():  # NumPy is quicker at small ones
         raise ValueError("the mask is 0 at every step: there is nothing to learn from")
-    if targets.dtype == own.dtype == mask.dtype:
+    if inputs.dtype == targets.dtype == mask.dtype == own.dtype:
         return batch
+    if torch.promote_types(inputs.dtype, own.dtype) == own.dtype:  # else the model itself refuses them
+        inputs = inputs.to(own.dtype)
     return Batch(inputs, targets.to(own.dtype), mask.to(own.dtype))
 
 

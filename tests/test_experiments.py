@@ -72,6 +72,22 @@ def test_validation_counts_wrong_bits_of_longer_lists(monkeypatch):
     assert experiments.validate(machine, CONFIG) == pytest.approx(sum(scores) / 2)
 
 
-def test_no_attempt_at_all():
-    with pytest.raises(ValueError, match="attempts=0: must be at least 1"):
-        experiments.train_validated(CONFIG, 0)
+@pytest.mark.parametrize("attempts", [0, -1, True, 2.0, None])
+def test_attempts_that_cannot_be(attempts):
+    with pytest.raises(ValueError, match="attempts=.*: must be a whole number of at least 1"):
+        experiments.train_validated(CONFIG, attempts)
+
+
+def test_a_seed_that_has_no_successor_is_refused_before_the_first_machine(monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *_, **__: 1 / 0)
+    last = replace(CONFIG, training=replace(CONFIG.training, seed=2**64 - 1))
+    with pytest.raises(ValueError, match="seed=18446744073709561615: must be a whole number"):
+        experiments.train_validated(last)
+    with pytest.raises(ZeroDivisionError):
+        experiments.train_validated(last, attempts=1)
+
+
+@pytest.mark.parametrize("limit", [0, 2.5, True, "many"])
+def test_limits_that_are_no_numbers(limit):
+    with pytest.raises(ValueError, match="limit=.*: must be a whole number"):
+        experiments.solve(CONFIG, limit)

@@ -50,10 +50,19 @@ def test_two_halves_are_the_whole():
     torch.testing.assert_close(torch.cat([first, model(inputs[2:], state)[0]]), whole, rtol=0, atol=1e-12)
 
 
+def test_sizes_of_any_integer_type():
+    assert LSTMConfig(np.int64(3), torch.tensor(2), np.uint8(5)) == LSTMConfig(3, 2, 5)
+    assert {type(value) for value in vars(LSTMConfig(np.int64(3))).values()} == {int}
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "5", None])
+def test_sizes_that_cannot_be(value):
+    with pytest.raises(ValueError, match="hidden=.*: must be a whole number of at least 1"):
+        LSTMConfig(hidden=value)
+
+
 def test_what_it_refuses():
     model, inputs = small()
-    with pytest.raises(ValueError, match="hidden=0: must be a whole number of at least 1"):
-        LSTMConfig(hidden=0)
     with pytest.raises(ValueError, match=r"expected \(T,B,3\)"):
         model(inputs[:, :, :2])
     with pytest.raises(ValueError, match=r"state.hidden has shape \(3, 1, 5\): expected \(3, 2, 5\)"):

@@ -46,7 +46,7 @@ def test_the_same_generator_gives_the_same_batch():
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("length", [0, -1, (5, 4), (0, 3), 10**9])
+@pytest.mark.parametrize("length", [0, -1, (5, 4), (0, 3), 10**9, True, 2.5, (2.5, 7), (1, 2, 3), "3", None, ()])
 def test_lengths_that_cannot_be(length):
     with pytest.raises(ValueError, match="length=.*must be 1 to 100000, and the least no more than the most"):
         tasks.copy(1, length)

@@ -67,10 +67,9 @@ def train(
     except (AssertionError, ImportError, RuntimeError) as error:
         raise ValueError(f"device={device!r} is not to be had here ({str(error).splitlines()[0]}): use cpu") from None
     if held(Path(folder), config) != config or not is_finished(Path(folder)):
+        model, loss = config.build().to(device), training.LOSSES[config.loss]  # before anything is written
         with Run(folder, config, device) as run:
             if not run.finished:
-                model = config.build().to(device)
-                loss = training.LOSSES[config.loss]
                 log = training.train(model, config.draw(), config.training, loss, run, report, progress)
                 run.finish(model, log, final_score(model, config))
     return load(folder).to(device), read_log(folder), read_score(folder)

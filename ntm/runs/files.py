@@ -230,13 +230,17 @@ class Lock:
 
     def release(self) -> None:
         """Give the folder back; done twice, it does nothing."""
-        if self.file >= 0:
-            try:
-                with suppress(OSError):  # the folder may be gone, or read-only by now
-                    self.path.unlink()
-            finally:
-                os.close(self.file)
-                self.file = -1
+        if self.file < 0:
+            return
+        file, self.file = self.file, -1
+        try:
+            if fcntl is None:  # Windows deletes no file that is open
+                os.close(file)
+            with suppress(OSError):  # the folder may be gone, or read-only by now
+                self.path.unlink()
+        finally:
+            if fcntl is not None:  # and not before: another process could lock what is then deleted
+                os.close(file)
 
     def forget_folder(self) -> None:
         """Remove the folders that were made for the lock, as far as they are empty."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from ntm.engine import compiler
 from ntm.page import machine
 
 # What the tests of the machine in JavaScript call in a page. Arrays travel as base64, time first.
@@ -53,14 +54,14 @@ const updates = (encoded, batches) => {
 };
 """
 
-from ntm.engine import compiler
+WHY_NOT = compiler.why_not()
+collect_ignore = ["test_bench.py", "test_measure_page.py", "test_simd.py"] if WHY_NOT else []  # of compiled code alone
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Where nothing can be compiled, the package says so once, to whichever test comes first."""
-    why = compiler.why_not()
-    if why:
-        config.addinivalue_line("filterwarnings", f"ignore:{re.escape(why)}")
+    if WHY_NOT:
+        config.addinivalue_line("filterwarnings", f"ignore:{re.escape(WHY_NOT)}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

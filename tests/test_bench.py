@@ -6,11 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ntm.engine import compiler
-
-if compiler.why_not():
-    pytest.skip(f"it times compiled code, and {compiler.why_not()}", allow_module_level=True)
-
 import bench
 from ntm import tasks
 

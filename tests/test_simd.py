@@ -2,12 +2,6 @@
 
 import numpy as np
 import pytest
-
-from ntm.engine import compiler
-
-if compiler.why_not():
-    pytest.skip(str(compiler.why_not()), allow_module_level=True)
-
 from llvmlite import binding
 
 from ntm.engine import simd

@@ -14,7 +14,7 @@ PAGES := _config.yml _toc.yml $(wildcard book/_assets/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test lint tidy lab bench clean
+.PHONY: help book test machines lint tidy lab bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
@@ -30,8 +30,12 @@ _build/site: $(EXECUTED) $(PAGES)
 _build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
 	@$(BIN)/python tools/book.py execute $< $@
 
-test: lint ## check the sources, the package, every chapter at small sizes, and the pages in a browser
+test: lint ## check sources, package, every chapter at small sizes, and the pages in a browser; then as other processors
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/python tools/machines.py
+
+machines: lint ## all tests and all chapters as each of the other processors and installations would run them
+	@$(BIN)/python tools/machines.py --all
 
 lint: $(VENV) ## check style, types, and that no notebook carries outputs
 	@$(BIN)/ruff check .

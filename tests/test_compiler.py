@@ -56,6 +56,21 @@ def test_a_changed_source_is_compiled_again_and_an_unchanged_one_is_not(name, co
     assert len(after) == len(kept) and not set(after) & set(kept)  # what became useless was taken away
 
 
+TRAIN = """
+import torch
+from ntm import NTM, NTMConfig, tasks, training
+torch.manual_seed(0)
+machine = NTM(NTMConfig(controller="feedforward", hidden=30, locations=30))
+log = training.train(machine, tasks.copy, training.TrainingConfig(updates=20), progress=False)
+print(repr(log[-1].loss), [float(p.sum()) for p in machine.state_dict().values()])
+"""
+
+
+@COMPILES
+def test_a_process_that_compiles_has_the_numbers_of_one_that_loads(copied):
+    assert copied(TRAIN)[0] == copied(TRAIN)[0]
+
+
 @COMPILES
 def test_all_that_is_compiled_lies_in_the_sources_that_are_looked_at(copied, tmp_path):
     for path in (tmp_path / "ntm" / "engine").glob("*.py"):

@@ -30,6 +30,9 @@ else:
 SOURCES = "compiler", "simd", "kernels"  # all that is compiled is made of these
 
 
+_made: list[Any] = []  # every function that ``jit`` made, in the order of the sources
+
+
 def why_not() -> str | None:
     """Why nothing can be compiled here, as the beginning of a sentence; None where it can."""
     return _WHY_NOT or None
@@ -50,6 +53,7 @@ def jit(fastmath: Any = False) -> Callable[[Any], Any]:
             dispatcher._cache = _Cache(function)
         except RuntimeError:  # numba finds no folder that it may write to
             dispatcher._cache = _Forgetful()
+        _made.append(dispatcher)
         return dispatcher
 
     return compiled
@@ -102,6 +106,26 @@ if not _WHY_NOT:
                 return super().load_overload(sig, target_context)
             except Exception:
                 return None
+
+        def _load_overload(self, sig: Any, target_context: Any) -> Any:
+            found = self._cache_file.load(self._index_key(sig, target_context.codegen()))
+            if found is None:
+                return None
+            # A function's code has copies of those that it calls, but the linker takes the first that it meets: here as
+            # where it was compiled, each one's own. Copies may be vectorised otherwise, and differ in the last digits.
+            called, data = found
+            for number, signature in called:
+                _made[number].compile(signature)
+            return self._impl.rebuild(target_context, data)
+
+        def _save_overload(self, sig: Any, data: Any) -> None:
+            if not self._impl.check_cachable(data):
+                return
+            self._impl.locator.ensure_cache_path()
+            linked = data.library._linking_libraries
+            known = [(n, s, c) for n, made in enumerate(_made) for s, c in made.overloads.items()]
+            called = [(n, s) for library in linked for n, s, c in known if c.library is library]
+            self._cache_file.save(self._index_key(sig, data.codegen), (called, self._impl.reduce(data)))
 
         def save_overload(self, sig: Any, data: Any) -> None:
             """Keep it, if that can be done."""

@@ -16,7 +16,7 @@ import operator
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from ntm import addressing, controller, heads, memory
 from ntm.engine import compiler
 from ntm.model import NTM, NTMConfig, State
 
-if compiler.why_not() is None:
+if TYPE_CHECKING or compiler.why_not() is None:
     from ntm.engine.sizes import Sizes
 
 
@@ -171,7 +171,7 @@ def start_of(model: Any) -> list[Tensor]:
     return [model.initial_reads, *model.controller._parameters.values()]
 
 
-def sizes_of(model: Any) -> Sizes:
+def sizes_of(model: Any) -> "Sizes":
     """Of an NTM."""
     c = model.config
     sizes = (c.inputs, c.outputs, c.hidden, c.layers, c.width, c.read_heads, c.write_heads, c.shifts)
@@ -326,7 +326,7 @@ class _Unrolled(NTM):
 
 
 @functools.cache
-def _unrolled(sizes: Sizes) -> tuple[NTM, list[str]]:
+def _unrolled(sizes: "Sizes") -> tuple[NTM, list[str]]:
     kind: Any = "lstm" if sizes.lstm else "feedforward"
     with torch.device("meta"):
         config = NTMConfig(
@@ -338,7 +338,7 @@ def _unrolled(sizes: Sizes) -> tuple[NTM, list[str]]:
     return machine, [names[id(p)] for p in parameters_of(machine)]
 
 
-def literally(sizes: Sizes, inputs: Tensor, state: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+def literally(sizes: "Sizes", inputs: Tensor, state: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
     """What ``Sequence`` returns, by the literal equations."""
     machine, names = _unrolled(sizes)
     hidden, cell, *others = state

@@ -37,11 +37,11 @@ def train(
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
-    """Train a Neural Turing Machine, or resume the run that was interrupted.
+    """Train a Neural Turing Machine, go on with the run that was interrupted, or make one longer (more updates).
 
     Args:
         task: what to learn: copy.
-        out: the run's folder, a new one or one to resume.
+        out: the run's folder, a new one or one to go on with.
         sizes: of the machine.
         training: how to train.
         length: shortest and longest sequence to train on.
@@ -62,11 +62,11 @@ def baseline(
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
-    """Train the paper's LSTM baseline, or resume the run that was interrupted.
+    """Train the paper's LSTM baseline, go on with the run that was interrupted, or make one longer (more updates).
 
     Args:
         task: what to learn: copy.
-        out: the run's folder, a new one or one to resume.
+        out: the run's folder, a new one or one to go on with.
         sizes: of the network.
         training: how to train.
         length: shortest and longest sequence to train on.

@@ -10,7 +10,7 @@ CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=_build/book/%)
 PACKAGE := $(shell find ntm -name "*.py" -o -name "*.js") tools/book.py
 DATA := $(shell find data -type f 2>/dev/null)
-PAGES := _config.yml _toc.yml $(wildcard book/_assets/*)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/_assets/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -7,8 +7,6 @@ that torch is in. What is not as it was compiled runs on the literal model, whic
 once for each reason, unless nothing faster was to be expected.
 """
 
-from __future__ import annotations  # where nothing can be compiled there is no Sizes
-
 import contextlib
 import functools
 import itertools

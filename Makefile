@@ -10,7 +10,7 @@ CHAPTERS := $(wildcard book/*.ipynb)
 EXECUTED := $(CHAPTERS:book/%=_build/book/%)
 PACKAGE := $(shell find ntm -name "*.py" -o -name "*.js") tools/book.py
 DATA := $(shell find data -type f 2>/dev/null)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/_assets/*)
+PAGES := _config.yml _toc.yml $(wildcard book/_assets/*)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,11 +30,11 @@ _build/site: $(EXECUTED) $(PAGES)
 _build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
 	@$(BIN)/python tools/book.py execute $< $@
 
-test: lint ## check sources, package, every chapter at small sizes, and the pages in a browser; then as other processors
+test: lint ## check the sources, the package, every chapter at small sizes, the pages in a browser, and other processors
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 	@$(BIN)/python tools/machines.py
 
-machines: lint ## all tests and all chapters as each of the other processors and installations would run them
+machines: $(VENV) ## all tests and all chapters as each of the other processors that can be simulated (hours)
 	@$(BIN)/python tools/machines.py --all
 
 lint: $(VENV) ## check style, types, and that no notebook carries outputs

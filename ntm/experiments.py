@@ -9,7 +9,7 @@ from unittest import mock
 
 import torch
 
-from ntm import checks, engine, memory, runs, training
+from ntm import addressing, checks, engine, memory, runs, training
 
 # Lists longer than any that a machine is trained on, to choose between machines by: vectors, locations, how many lists.
 VALIDATION = ((100, 128, 100), (500, 1024, 10))
@@ -62,6 +62,14 @@ def without_reads() -> Iterator[None]:
     """Every read vector is zero inside this block, whatever the memory holds."""
     blank = mock.patch.object(memory, "read", lambda content, weighting: weighting[..., :1] * 0 * content[:, :1])
     with engine.literal(), blank:
+        yield
+
+
+@contextmanager
+def without_content() -> Iterator[None]:
+    """The gate of every head is shut inside this block: it starts from where it was and can only walk (equation 7)."""
+    shut = mock.patch.object(addressing, "interpolate", lambda content, previous, gate: previous)
+    with engine.literal(), shut:
         yield
 
 

@@ -36,6 +36,10 @@ class LSTMState(NamedTuple):
     hidden: Tensor  # (L,B,C)
     cell: Tensor  # (L,B,C)
 
+    def detach(self) -> "LSTMState":
+        """The same numbers without their past: for back-propagation that ends here."""
+        return LSTMState(self.hidden.detach(), self.cell.detach())
+
 
 class LSTM(nn.Module):
     """Stacked LSTM, whole sequences at a time through torch's fused layers."""

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ntm import addressing, controller, memory
+from ntm import addressing, checks, controller, memory
 from ntm.heads import HeadParameters, Heads
 
 
@@ -47,8 +47,8 @@ class NTMConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that no machine can have, before anything is built."""
         for name, value in vars(self).items():
-            if name != "controller" and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+            if name != "controller":
+                object.__setattr__(self, name, checks.whole(name, value))
         if self.controller not in ("lstm", "feedforward"):
             raise ValueError(f"controller={self.controller!r}: must be 'lstm' or 'feedforward'")
         if self.shifts % 2 == 0:

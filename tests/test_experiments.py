@@ -20,6 +20,15 @@ def test_without_reads():
     assert after.reads.any() and torch.equal(before.reads, after.reads)
 
 
+def test_without_content():
+    model, batch = NTM(NTMConfig(locations=5)), tasks.copy(2, 3)
+    first = model.initial_state(2).weighting
+    with experiments.without_content():
+        trace = model.trace(batch.inputs)
+    assert torch.equal(trace.gated[0], first) and torch.equal(trace.gated[1:], trace.weighting[:-1])
+    assert not torch.equal(model.trace(batch.inputs).gated[1:], trace.gated[1:])
+
+
 def test_a_machine_that_is_not_solved_says_so():
     _, log, outcome = experiments.solve(CONFIG, limit=8, progress=False)
     assert log[-1].sequences == 8

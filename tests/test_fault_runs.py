@@ -1,44 +1,11 @@
-"""The runs with faults: machines side by side train as they would alone, the rule of the classes, and what is saved."""
-
-from dataclasses import replace
-from unittest import mock
+"""The runs with faults: the rule of the classes, and what is saved."""
 
 import pytest
 import torch
-import twins
 
 import faults
-from ntm import NTM, NTMConfig, bugs, engine, tasks, training
+from ntm import NTM, NTMConfig, bugs, engine
 from ntm.book import fault_runs
-
-
-@pytest.mark.parametrize("names", [(), ("erase_dropped", "states_of_rows_trained"), bugs.VERSIONS["1 February"]])
-def test_side_by_side_is_as_good_as_alone(names):
-    """Three updates of two machines against the training loop's own, on the same batches.
-
-    In float64, where what is nothing but the rounding of a gradient is far below the epsilon that Adam divides by.
-    """
-    small = faults.Experiment(names, seeds=(3, 4), train_locations=(24, 24), locations=25, hidden=5)
-    built, batches = faults.built, []
-    with bugs.present(*names), mock.patch.object(faults, "built", lambda *sizes: built(*sizes).double()):
-        together, copy = faults.SideBySide(small), tasks.copy
-
-        def drawn_in_float64(*arguments, **sizes):
-            batches.append(tasks.Batch(*(values.double() for values in copy(*arguments, **sizes))))
-            return batches[-1]
-
-        with mock.patch.object(tasks, "copy", drawn_in_float64):
-            for number in (1, 2, 3):
-                costs = together.update(number)
-        for i, seed in enumerate(small.seeds):
-            alone = faults.built(together.machines[i].config, seed)
-            drawn = iter([tasks.Batch(*(values.chunk(2, dim=1)[i] for values in batch)) for batch in batches])
-            plan = replace(together.recipe, updates=3, report_every=1, train_locations=(24, 24))
-            log = training.train(alone, lambda *_, drawn=drawn, **__: next(drawn), plan, progress=False)
-            assert log[-1].loss == pytest.approx(float(costs[0, i]), rel=1e-9)
-            assert log[-1].wrong_bits == pytest.approx(float(costs[2, i]))
-            for a, b in zip(alone.parameters(), together.machines[i].parameters(), strict=True):
-                twins.assert_near(a.detach(), b.detach(), 1e-9)
 
 
 def row(solved_at=1000, updates=4000, **wrong):
@@ -79,6 +46,14 @@ def test_a_run_is_saved_and_loaded_with_its_states(tmp_path, monkeypatch):
         assert not engine.serves(machine)
     with pytest.raises(FileNotFoundError):
         fault_runs.rows("1 February, small")
+
+
+def test_silence_is_given():
+    with bugs.present("silent_targets"):
+        together = faults.start(faults.Experiment(("silent_targets",), seeds=(0,), hidden=5, silent=True))
+        assert (together.update(1)[0] > 0.5).all()
+        logits = together.machines[0].trace(torch.rand(4, 2, 10)).logits
+    assert (logits[..., 8:].sigmoid() < 0.01).all() and (logits[..., :8].sigmoid() > 0.01).all()
 
 
 def test_an_unknown_experiment():

@@ -15,6 +15,8 @@ import torch
 from ntm.runs import files
 from ntm.runs.files import Lock, RunError
 
+pytestmark = pytest.mark.once  # files are the same on every processor
+
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())

@@ -675,6 +675,7 @@ def outcome(seed):
         return type(error), str(error)
 
 
+@pytest.mark.once  # what is taken for what does not depend on the processor
 @pytest.mark.parametrize("part", range(10))
 def test_a_thousand_combinations(part):
     for seed in range(part, 1000, 10):

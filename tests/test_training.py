@@ -150,16 +150,16 @@ def test_what_graves_rmsprop_has_no_step_for(weight, kind):
     assert not torch.equal(weight, before)
 
 
-def test_large_gradients_that_stay_the_same_are_no_nan():
-    """Their variance is 0, and what rounding leaves of it may be negative."""
-    for size in (1.0, 1e3, 1e5):
-        parameter = torch.nn.Parameter(torch.zeros(5))
-        optimizer = GravesRMSProp([parameter], lr=1e-4)
-        for _ in range(800):
-            parameter.grad = size * torch.tensor([1.0, 0.7, -0.3, 1.1, 0.0])
-            optimizer.step()
-        assert parameter.isfinite().all()
-        assert parameter[4] == 0 and (parameter.sign() == -parameter.grad.sign()).all()
+@pytest.mark.parametrize("size", [100.0, 1e4])
+def test_large_gradients_that_settle_are_no_nan(size):
+    """Their variance sinks towards 0, and what rounding leaves of it may be negative."""
+    torch.manual_seed(0)
+    parameter, gradient = torch.nn.Parameter(torch.zeros(1000)), size * torch.rand(1000)
+    optimizer = GravesRMSProp([parameter])
+    for update in range(500):
+        parameter.grad = gradient * (1 + 5 * 0.97**update)
+        optimizer.step()
+    assert parameter.isfinite().all() and (parameter <= 0).all()
 
 
 def test_clipping():
@@ -235,7 +235,10 @@ def either_path(request):
         yield
 
 
-@pytest.mark.parametrize("function", [training.cross_entropy, training.huber, training.bits_per_sequence])
+COSTS = [training.cross_entropy, training.huber, training.bits_per_sequence, training.wrong_bits]
+
+
+@pytest.mark.parametrize("function", COSTS[:3])
 def test_targets_and_masks_of_any_type(function):
     _, targets, mask = tasks.copy(3, length=4, bits=2)
     logits = torch.randn(targets.shape)
@@ -246,9 +249,7 @@ def test_targets_and_masks_of_any_type(function):
     assert function(logits.double(), targets.bool(), mask) == function(logits.double(), targets.double(), mask)
 
 
-@pytest.mark.parametrize(
-    "function", [training.cross_entropy, training.huber, training.bits_per_sequence, training.wrong_bits]
-)
+@pytest.mark.parametrize("function", COSTS)
 def test_costs_of_what_does_not_belong_together(function):
     logits, targets, mask = torch.randn(4, 4, 2), torch.ones(4, 4, 2), torch.ones(4, 4)
     message = r"logits .*, targets .*, mask .*: must be \(T,B,Y\), \(T,B,Y\) and \(T,B\)$"

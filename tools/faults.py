@@ -4,8 +4,8 @@
     python tools/faults.py erase_dropped "1 February, Huber"     # those of some experiments
 
 The machines of one experiment are independent, one per seed, and trained side by side as one batch of machines, since
-the compiled engine knows no faults and the literal model costs little more for five than for one. They see lists of the
-same lengths in the same order, of different vectors. What is saved, and how, is told in ``ntm/book/fault_runs.py``.
+the compiled engine knows no faults (``ntm/book/side_by_side.py``). They see lists of the same lengths in the same
+order, of different vectors. What is saved, and how, is told in ``ntm/book/fault_runs.py``.
 """
 
 import argparse
@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from ntm import NTM, NTMConfig, State, bugs, controller, experiments, tasks, training
+from ntm import NTM, NTMConfig, bugs, experiments, tasks, training
 from ntm.book import fault_runs
+from ntm.book.side_by_side import SideBySide
 
 BLOCK = 100  # updates between two points of a curve
 SOLVED = 0.1  # wrong bits per sequence, mean over a block
@@ -49,6 +50,8 @@ class Experiment:
     locations: int = 128  # when measured
     redraw_at: int | None = None  # the update before which every machine is built anew, with the weights that it has
     reads: bool = True  # False: every read is zero, in training too
+    content: bool = True  # False: all gates are shut, in training too, and heads walk without looking for anything
+    silent: bool = False  # True: the outputs for the flags begin as good as silent, so that silence need not be learned
     hidden: int = 35  # an LSTM of 100 units can hold short lists by itself, which would hide a fault of the memory
 
 
@@ -79,6 +82,7 @@ PAIRS = (
 def plan() -> dict[str, Experiment]:
     """All experiments by name."""
     everything = {"nothing wrong": Experiment(), "nothing read": Experiment(reads=False)}
+    everything |= {"nothing searched": Experiment(content=False)}
     everything |= {name: Experiment((name,)) for name in ALONE}
     everything |= {" + ".join(names): Experiment(names) for names in PAIRS}
     # As it was: 120 locations, in training too; the tests of those days had so many, since 3 must divide their number.
@@ -86,111 +90,43 @@ def plan() -> dict[str, Experiment]:
     for version, names in bugs.VERSIONS.items():
         for loss in LOSSES:
             everything[f"{version}, {loss}"] = history(names, loss=loss)
-    redrawn = history(bugs.VERSIONS["1 February"], loss="Huber", redraw_at=1251)
-    return everything | {"1 February, Huber, states redrawn": redrawn}
+    day = bugs.VERSIONS["1 February"]
+    everything["1 February, Huber, states redrawn"] = history(day, loss="Huber", redraw_at=1251)
+    everything |= {f"1 February, {loss}, silence given": history(day, loss=loss, silent=True) for loss in LOSSES}
+    # What silence costs a machine that is right otherwise, with either loss.
+    silent = ("silent_targets",)
+    everything["nothing wrong, Huber"] = Experiment(loss="Huber")
+    everything["silent_targets, Huber"] = Experiment(silent, "Huber")
+    return everything | {
+        f"silent_targets, {loss}, silence given": Experiment(silent, loss, silent=True) for loss in LOSSES
+    }
 
 
-class Layers(nn.Module):
-    """The same layer of every machine as one: a batch's rows come machine by machine; each meets its own weights."""
-
-    def __init__(self, layers: list[nn.Module]) -> None:
-        super().__init__()
-        self.layers = layers  # in a list, so that the parameters stay the machines' own
-        self.stacked: dict[str, Tensor] = {}
-
-    def stack(self) -> None:
-        """Take the weights as they are now; gradients go to the machines."""
-        names = [name for name, _ in self.layers[0].named_parameters()]
-        self.stacked = {name: torch.stack([getattr(layer, name) for layer in self.layers]) for name in names}
-
-    def multiply(self, rows: Tensor, kind: str = "") -> Tensor:
-        """Each machine's rows by its weights, and its bias added."""
-        weight, bias = self.stacked["weight" + kind], self.stacked["bias" + kind]
-        return torch.baddbmm(bias.unsqueeze(1), rows.unflatten(0, (len(weight), -1)), weight.mT).flatten(0, 1)
+def machines_of(experiment: Experiment, more: int = 0) -> list[NTM]:
+    """New machines, from their seeds with ``more`` added."""
+    outputs = tasks.copy(1, 1).targets.shape[2]  # ten, where the flags are targets
+    config = NTMConfig(hidden=experiment.hidden, outputs=outputs, locations=experiment.locations)
+    machines = [built(config, seed + more) for seed in experiment.seeds]
+    for machine in machines if experiment.silent else ():
+        nn.init.constant_(machine.output.bias[8:], -7)
+        nn.init.zeros_(machine.output.weight[8:])
+    return machines
 
 
-class Linears(Layers):
-    """``nn.Linear`` side by side."""
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(B,I) -> (B,O)."""
-        return self.multiply(rows)
-
-
-class Cells(Layers):
-    """LSTM cells side by side."""
-
-    def forward(self, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """(B,I), two of (B,C) -> two of (B,C)."""
-        hidden, cell = state
-        i, f, g, o = (self.multiply(rows, "_ih") + self.multiply(hidden, "_hh")).chunk(4, dim=1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        return o.sigmoid() * cell.tanh(), cell
+def start(experiment: Experiment) -> SideBySide:
+    """The machines of an experiment, ready to be trained as one."""
+    seed = experiment.seeds[0]
+    recipe = training.TrainingConfig(seed, batch=bugs.ROWS, train_locations=experiment.train_locations, own_every=0)
+    losses = [LOSSES[experiment.loss] for _ in experiment.seeds]
+    return SideBySide(machines_of(experiment), tasks.copy, recipe, losses)
 
 
-class SideBySide:
-    """The machines of an experiment, trained as one."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.loss = experiment, LOSSES[experiment.loss]
-        self.recipe = training.TrainingConfig(batch=bugs.ROWS)
-        outputs = tasks.copy(1, 1).targets.shape[2]  # ten, where the flags are targets
-        config = NTMConfig(hidden=experiment.hidden, outputs=outputs, locations=experiment.locations)
-        self.machines = [built(config, seed) for seed in experiment.seeds]
-        self.generator = torch.Generator().manual_seed(experiment.seeds[0])
-        self.optimizers = [training.make_optimizer(machine, self.recipe) for machine in self.machines]
-        self.join()
-
-    def join(self) -> None:
-        """One machine for all: what is not a layer with weights does not care whose rows it sees."""
-        self.all = NTM(self.machines[0].config)
-        for name, layer in list(self.all.named_modules()):
-            kind = {nn.Linear: Linears, controller.Cell: Cells}.get(type(layer))
-            if kind:
-                self.all.set_submodule(name, kind([machine.get_submodule(name) for machine in self.machines]))
-
-    def redraw(self) -> None:
-        """Build every machine anew, with the weights that it has: what is no weight is drawn again."""
-        for i, (machine, seed) in enumerate(zip(self.machines, self.experiment.seeds, strict=True)):
-            self.machines[i] = built(machine.config, SPARE_SEED + seed)
-            self.machines[i].load_state_dict(machine.state_dict())
-            optimizer = training.make_optimizer(self.machines[i], self.recipe)
-            optimizer.load_state_dict(self.optimizers[i].state_dict())
-            self.optimizers[i] = optimizer
-        self.join()
-
-    def update(self, number: int) -> Tensor:
-        """One update of every machine; loss, bits and wrong bits per sequence before it, a column for each machine."""
-        many, (least, most) = len(self.machines), self.experiment.train_locations
-        batch = tasks.copy(self.recipe.batch * many, (1, 20), generator=self.generator)
-        locations = int(torch.randint(least, most + 1, (), generator=self.generator))
-        for layers in self.all.modules():
-            if isinstance(layers, Layers):
-                layers.stack()
-        logits = self.forward(batch.inputs, locations)
-        each = list(zip(*(values.chunk(many, dim=1) for values in (logits, batch.targets, batch.mask)), strict=True))
-        losses = torch.stack([self.loss(*one) for one in each])
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        losses.sum().backward()
-        for machine, optimizer in zip(self.machines, self.optimizers, strict=True):
-            if training.clip_gradients(machine, self.recipe):
-                optimizer.param_groups[0]["lr"] = self.recipe.learning_rate_at(number)
-                optimizer.step()
-        with torch.no_grad():
-            costs = [[cost(*one) for one in each] for cost in (training.bits_per_sequence, training.wrong_bits)]
-        return torch.cat([losses.detach().unsqueeze(0), torch.tensor(costs)])
-
-    def forward(self, inputs: Tensor, locations: int) -> Tensor:
-        """(T,B,X), the rows machine by machine -> logits (T,B,Y)."""
-        states = [machine.initial_state(self.recipe.batch, locations) for machine in self.machines]
-        parts = [torch.cat(parts, dim=1) for parts in zip(*(state.controller for state in states), strict=True)]
-        state = State(tuple(parts), *(torch.cat(parts) for parts in zip(*(state[1:] for state in states), strict=True)))
-        logits = []
-        for x in inputs.unbind(0):
-            y, state = self.all.step(x, state)
-            logits.append(y)
-        return torch.stack(logits)
+def build_anew(together: SideBySide, experiment: Experiment) -> None:
+    """New machines with the weights of those that are trained: what is no weight is drawn again."""
+    again = machines_of(experiment, SPARE_SEED)
+    for machine, before in zip(again, together.machines, strict=True):
+        machine.load_state_dict(before.state_dict())
+    together.replace(again)
 
 
 def built(config: NTMConfig, seed: int) -> NTM:
@@ -202,7 +138,9 @@ def built(config: NTMConfig, seed: int) -> NTM:
 @contextmanager
 def as_planned(experiment: Experiment) -> Iterator[None]:
     """The experiment's faults are there."""
-    with bugs.present(*experiment.faults), nullcontext() if experiment.reads else experiments.without_reads():
+    reads = nullcontext() if experiment.reads else experiments.without_reads()
+    content = nullcontext() if experiment.content else experiments.without_content()
+    with bugs.present(*experiment.faults), reads, content:
         yield
 
 
@@ -226,11 +164,11 @@ def run(name: str, experiment: Experiment) -> list[dict[str, Any]]:
     """Train and measure the machines of an experiment, save the first one's weights, return a row for each."""
     began, many = time.perf_counter(), len(experiment.seeds)
     with as_planned(experiment):
-        together = SideBySide(experiment)
+        together = start(experiment)
         sums, nan_at, curve = torch.zeros(3, many), [None] * many, []
         for update in tqdm(range(1, experiment.updates + 1), name, mininterval=5, disable=not sys.stderr.isatty()):
             if update == experiment.redraw_at:
-                together.redraw()
+                build_anew(together, experiment)
             costs = together.update(update)
             nan_at = [at or (None if c.isfinite() else update) for at, c in zip(nan_at, costs[0], strict=True)]
             sums += costs

@@ -977,9 +977,10 @@ def graves_rmsprop(thetas, grads, squares, means, deltas, rate, decay, momentum,
     """Graves (2013), equations 38 to 45."""
     for p in range(len(thetas)):
         theta, grad, square, mean, delta = thetas[p], grads[p], squares[p], means[p], deltas[p]
-        one = grad.dtype.type(1)
+        one, zero = grad.dtype.type(1), grad.dtype.type(0)
         for i in range(theta.shape[0]):
             square[i] += (one - decay) * (grad[i] * grad[i] - square[i])
             mean[i] += (one - decay) * (grad[i] - mean[i])
-            delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(square[i] - mean[i] * mean[i] + epsilon)
+            variance = max(square[i] - mean[i] * mean[i], zero)  # rounding may leave less than nothing
+            delta[i] = momentum * delta[i] - rate * grad[i] / np.sqrt(variance + epsilon)
             theta[i] += delta[i]

@@ -1,7 +1,9 @@
 """The command line: ``python -m ntm --help``. Its options are the fields of the configuration classes."""
 
+import argparse
 import contextlib
 import functools
+import inspect
 import io
 import json
 import os
@@ -18,11 +20,10 @@ import torch
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ntm import checks, experiments, interrupts, runs
+from ntm import checks, experiments, interrupts, paper, runs, tasks
 from ntm.lstm import LSTMConfig
 from ntm.model import NTMConfig
-from ntm.training import NonFiniteError, TrainingConfig
-from ntm.training import evaluate as measure
+from ntm.training import NonFiniteError, TrainingConfig, measure
 
 LARGEST_THREADS = 1024  # a guard against a slip of the keyboard: the system does not give out any number
 
@@ -30,47 +31,47 @@ LARGEST_THREADS = 1024  # a guard against a slip of the keyboard: the system doe
 def train(
     task: Positional[str],
     out: Path,
-    sizes: OmitArgPrefixes[NTMConfig],
+    sizes: OmitArgPrefixes[tasks.Sizes],
+    model: OmitArgPrefixes[NTMConfig],
     training: OmitArgPrefixes[TrainingConfig],
-    length: tuple[int, int] = (1, 20),
-    loss: str = "cross_entropy",
+    loss: str = "",
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
     """Train a Neural Turing Machine, go on with the run that was interrupted, or make one longer (more updates).
 
     Args:
-        task: what to learn: copy.
+        task: what to learn: copy, repeat-copy, recall, ngrams or sort; the other options' defaults are the task's own.
         out: the run's folder, a new one or one to go on with.
-        sizes: of the machine.
+        sizes: of the task.
+        model: the machine.
         training: how to train.
-        length: shortest and longest sequence to train on.
-        loss: cross_entropy or huber.
+        loss: cross_entropy, huber or nats_per_sequence; the recipe's own where none is given.
         device: cpu, or cuda.
         threads: of torch on the CPU; small batches are fastest with one.
     """
-    _train(runs.RunConfig(task, sizes, training, length, loss), out, device, threads)
+    _train(_config(task, sizes, model, training, loss), out, device, threads)
 
 
 def baseline(
     task: Positional[str],
     out: Path,
-    sizes: OmitArgPrefixes[LSTMConfig],
+    sizes: OmitArgPrefixes[tasks.Sizes],
+    model: OmitArgPrefixes[LSTMConfig],
     training: OmitArgPrefixes[TrainingConfig],
-    length: tuple[int, int] = (1, 20),
-    loss: str = "cross_entropy",
+    loss: str = "",
     device: str = "cpu",
     threads: int = 1,
 ) -> None:
     """Train the paper's LSTM baseline, go on with the run that was interrupted, or make one longer (more updates).
 
     Args:
-        task: what to learn: copy.
+        task: what to learn: copy, repeat-copy, recall, ngrams or sort; the other options' defaults are the task's own.
         out: the run's folder, a new one or one to go on with.
-        sizes: of the network.
+        sizes: of the task.
+        model: the network.
         training: how to train.
-        length: shortest and longest sequence to train on.
-        loss: cross_entropy or huber.
+        loss: cross_entropy, huber or nats_per_sequence; the recipe's own where none is given.
         device: cpu, or cuda.
         threads: of torch on the CPU.
     """
@@ -78,7 +79,18 @@ def baseline(
         raise ValueError(f"train_locations={training.train_locations}: this network has no memory; leave it out")
     if training.own_every not in (TrainingConfig.own_every, 0):
         raise ValueError(f"own_every={training.own_every}: this network has no memory; leave it out")
-    _train(runs.RunConfig(task, sizes, training, length, loss), out, device, threads)
+    _train(_config(task, sizes, model, training, loss), out, device, threads)
+
+
+def _config(
+    task: str, sizes: tasks.Sizes, model: NTMConfig | LSTMConfig, training: TrainingConfig, loss: str = ""
+) -> runs.RunConfig:
+    """A run, of a network with as many channels as the task where nothing else was asked for."""
+    checks.one_of("task", task, tasks.TASKS)
+    usual = type(sizes)()
+    if (model.inputs, model.outputs) == (usual.inputs, usual.outputs):
+        model = replace(model, inputs=sizes.inputs, outputs=sizes.outputs)
+    return runs.RunConfig(task, model, training, sizes, loss)
 
 
 def _train(config: runs.RunConfig, out: Path, device: str, threads: int) -> None:
@@ -95,6 +107,12 @@ def _train(config: runs.RunConfig, out: Path, device: str, threads: int) -> None
 def evaluate(
     run: Positional[Path],
     length: int | None = None,
+    repeats: int | None = None,
+    items: int | None = None,
+    vectors: int | None = None,
+    kept: int | None = None,
+    bits: int | None = None,
+    context: int | None = None,
     locations: int | None = None,
     sequences: int = 50,
     seed: int = 1,
@@ -102,15 +120,25 @@ def evaluate(
 ) -> None:
     """Measure a finished run on fresh sequences; prints one JSON object.
 
+    The sizes are those of the run's task. Without them, everything that the run was trained on is measured.
+
     Args:
         run: the run's folder.
-        length: of the sequences; without it, every length that the run was trained on.
+        length: vectors of a sequence (copy, repeat-copy).
+        repeats: of the vectors (repeat-copy).
+        items: of a sequence (recall).
+        vectors: of an item (recall), or of a sequence (sort).
+        kept: of the vectors (sort).
+        bits: of a sequence (ngrams); of a vector, where the network has as many channels.
+        context: bits that the next one depends on (ngrams).
         locations: enlarge or shrink the memory to this many.
-        sequences: how many of each length.
+        sequences: how many of each length, or of each combination of what is drawn.
         seed: of the fresh sequences.
         update: use the weights kept after this update, instead of the last.
     """
-    for name, value in {"length": length, "locations": locations, "sequences": sequences, "update": update}.items():
+    sizes = {"length": length, "repeats": repeats, "items": items, "vectors": vectors, "kept": kept, "bits": bits}
+    sizes |= {"context": context}
+    for name, value in {**sizes, "locations": locations, "sequences": sequences, "update": update}.items():
         if value is not None:
             checks.whole(name, value)
     checks.whole("seed", seed, 0, checks.LARGEST_SEED)
@@ -121,36 +149,43 @@ def evaluate(
         used = None
     else:
         raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
-    lengths = range(config.length[0], config.length[1] + 1) if length is None else [length]
-    score = measure(runs.load(run, update), config.draw(), lengths, sequences, seed, locations)
-    fields = {"task": config.task, "length": length, "locations": used, **score._asdict(), "seed": seed}
-    print(json.dumps(fields))
+    asked = {name: value for name, value in sizes.items() if value is not None}
+    for name, value in asked.items():
+        if not hasattr(config.sizes, name):
+            has = ", ".join(vars(config.sizes))
+            raise ValueError(f"{name}={value}: the task {config.task!r} has no such size; its own are {has}")
+    measured: tasks.Sizes = replace(config.sizes, **asked)
+    config.check_channels(measured)
+    score = measure(runs.load(run, update), [each.draw for each in measured.each()], sequences, seed, locations)
+    shown = {name: asked.get(name) for name in dict.fromkeys([*measured.DRAWN, *asked])}
+    print(json.dumps({"task": config.task, **shown, "locations": used, **score._asdict(), "seed": seed}))
 
 
 def solve(
     task: Positional[str],
-    sizes: OmitArgPrefixes[NTMConfig],
+    sizes: OmitArgPrefixes[tasks.Sizes],
+    model: OmitArgPrefixes[NTMConfig],
     training: OmitArgPrefixes[TrainingConfig],
     seeds: tuple[int, ...] = (101, 102, 103, 104, 105),
-    length: tuple[int, int] = (1, 20),
     limit: int = experiments.SOLVED_SEQUENCES,
 ) -> None:
     """Train one new machine per seed until no bit is wrong on 1,000 fresh sequences; report every seed.
 
     Args:
-        task: what to learn: copy.
-        sizes: of the machine.
+        task: what to learn: copy, repeat-copy, recall, ngrams or sort; the other options' defaults are the task's own.
+        sizes: of the task.
+        model: the machine.
         training: how to train; the seed and the number of updates come from the options below.
         seeds: one machine each.
-        length: shortest and longest sequence.
         limit: sequences after which a seed is given up.
     """
+    configs = [_config(task, sizes, model, replace(training, seed=seed)) for seed in seeds]
+    usual = _recipe(task, _network(model))
     for name in ("seed", "updates", "keep_every"):
-        if getattr(training, name) != getattr(TrainingConfig, name):
+        if getattr(training, name) != getattr(usual, name):
             raise ValueError(f"{name}={getattr(training, name)}: solve has --seeds and --limit, and keeps no weights")
     if not seeds:
         raise ValueError("seeds: there must be at least one")
-    configs = [runs.RunConfig(task, sizes, replace(training, seed=seed), length) for seed in seeds]
     torch.set_num_threads(1)
     outcomes = []
     for config in configs:
@@ -162,12 +197,55 @@ def solve(
     print(f"solved {len(solved)} of {len(outcomes)} seeds{median}")
 
 
+def _network(model: NTMConfig) -> str:
+    """Its name in the paper's tables."""
+    return "ntm-ff" if model.controller == "feedforward" else "ntm-lstm"
+
+
+def _recipe(task: str, network: str) -> TrainingConfig:
+    """A recipe belongs to its task: for copying it is the quick one, else the paper's."""
+    return TrainingConfig() if task == "copy" else paper.recipe(task, network)
+
+
+def _defaults(words: list[str]) -> dict[str, dict[str, Any]]:
+    """Of each command's options: those of the task that the words ask for and, of a machine, of its controller."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("command", "task", "--controller"):
+        parser.add_argument(name, nargs="?")
+    asked, _ = parser.parse_known_args(words)
+    task = asked.task if asked.task in tasks.TASKS else "copy"
+    machine = "ntm-ff" if asked.controller == "feedforward" else "ntm-lstm"
+    return {
+        command: {
+            "sizes": tasks.TASKS[task](),
+            "model": paper.CONFIGS[task, network],
+            "training": _recipe(task, network),
+        }
+        for command, network in [("train", machine), ("solve", machine), ("baseline", "lstm")]
+    }
+
+
+def _later(command: Callable[..., None], defaults: dict[str, Any]) -> Callable[..., Any]:
+    """A function that takes the options of a command, with these defaults, and returns the command, to be called."""
+
+    @functools.wraps(command)
+    def later(**options: Any) -> Callable[[], None]:
+        return functools.partial(command, **options)
+
+    signature = inspect.signature(command)
+    later.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            each.replace(kind=each.KEYWORD_ONLY, default=defaults.get(name, each.default))
+            for name, each in signature.parameters.items()
+        ]
+    )
+    return later
+
+
 def _parsed(commands: dict[str, Callable[..., None]]) -> Callable[[], None]:
     """The command that was asked for, with its options; a mistake in them is one line, and not a box of many."""
-    later: dict[str, Callable[..., Any]] = {
-        name: functools.wraps(command)(functools.partial(functools.partial, command))
-        for name, command in commands.items()
-    }
+    defaults = _defaults(sys.argv[1:])
+    later = {name: _later(command, defaults.get(name, {})) for name, command in commands.items()}
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
             return tyro.extras.subcommand_cli_from_dict(later, prog="python -m ntm")

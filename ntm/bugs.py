@@ -39,7 +39,10 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(number: str, lived: str, *places: tuple[Any, str]) -> Callable[[Any], Any]:
-    """List a function, or a class with one method for each place, under its name."""
+    """A decorator: list a faulty function, or a class with one for each place, in FAULTS under its name.
+
+    A place is a module or class, and the name there that the function stands in for.
+    """
 
     def enter(faulty: Any) -> Any:
         functions = [getattr(faulty, name) for _, name in places] if inspect.isclass(faulty) else [faulty]
@@ -199,7 +202,7 @@ def _everywhere(state: State, fill: Callable[[Tensor], Tensor]) -> State:
     return State(tuple(map(fill, state.controller)), *map(fill, state[1:]))
 
 
-@fault("6a", "15 January, until the evening", (NTM, "initial_state"))
+@fault("6a", "five hours of 15 January, 18:40 to 23:48", (NTM, "initial_state"))
 def states_small_normal(self: NTM, batch: int, locations: int | None = None, *, right: Callable[..., State]) -> State:
     """All states drawn from N(0, 0.05), weightings too: some of these are negative, and sum to about 0."""
     return _everywhere(right(self, batch, locations), lambda x: 0.05 * torch.randn_like(x))
@@ -217,7 +220,7 @@ def states_zero(self: NTM, batch: int, locations: int | None = None, *, right: C
     return _everywhere(right(self, batch, locations), torch.zeros_like)
 
 
-@fault("6b", "from the evening of 15 January to 19 January", (NTM, "initial_state"))
+@fault("6b", "from 15 January, 23:48, to 19 January", (NTM, "initial_state"))
 def states_2_53(self: NTM, batch: int, locations: int | None = None, *, right: Callable[..., State]) -> State:
     """All states 2.53: no NaN, but equal rows and even weightings, which stay so for ever."""
     return _everywhere(right(self, batch, locations), lambda x: torch.full_like(x, 2.53))
@@ -314,7 +317,7 @@ _FIRST = ("exponent_is_the_gate", "bare_power", "erase_dropped", "convolution_mo
 _ALWAYS = ("output_without_reads", "read_before_write", "silent_targets")
 _FEBRUARY = ("epsilon_in_the_normaliser", "mirrored_shift", "beta_is_ten_sigmoids", *_ALWAYS)
 VERSIONS: dict[str, tuple[str, ...]] = {
-    "15 January, morning": (*_FIRST, "bare_cosine", "beta_is_a_sigmoid", "states_small_normal", *_ALWAYS),
+    "15 January, evening": (*_FIRST, "bare_cosine", "beta_is_a_sigmoid", "states_small_normal", *_ALWAYS),
     "15 January, night": (*_FIRST, "bare_cosine", "beta_is_a_sigmoid", "states_2_53", *_ALWAYS),
     "19 January": (*_FIRST, "sigmoid_on_the_weighting", "beta_is_a_sigmoid", "states_0_5", *_ALWAYS),
     "31 January": ("states_of_rows_trained", *_FEBRUARY),

@@ -12,7 +12,7 @@ ControllerState = tuple[Tensor, ...]
 
 
 class Feedforward(nn.Module):
-    """Layers of tanh units; nothing is carried from step to step."""
+    """Layers of tanh units; nothing is carried from step to step. ``inputs`` is I, ``hidden`` C, ``layers`` L."""
 
     def __init__(self, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -45,7 +45,10 @@ class Cell(nn.LSTMCell):
 
 
 class LSTM(nn.Module):
-    """Stacked LSTM cells (Hochreiter and Schmidhuber, 1997), whose first hidden and cell states are learned."""
+    """Stacked LSTM cells (Hochreiter and Schmidhuber, 1997), whose first hidden and cell states are learned.
+
+    ``inputs`` is I, ``hidden`` C, ``layers`` L.
+    """
 
     def __init__(self, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()

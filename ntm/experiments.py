@@ -29,7 +29,7 @@ class Solved(NamedTuple):
 
 
 def validate(model: torch.nn.Module, config: runs.RunConfig) -> float:
-    """Wrong bits per list of VALIDATION, mean over its kinds."""
+    """Wrong bits per list on the long lists of VALIDATION, mean over its kinds of list."""
     task = config.draw()
     return statistics.mean(
         training.evaluate(model, task, [length], lists, VALIDATION_SEED, locations).wrong_bits
@@ -43,8 +43,11 @@ def train_validated(
     """Train a machine; if it makes a mistake on the lists of VALIDATION, another one, up to ``attempts`` in all.
 
     The gradient sees the lengths of the run only; longer lists decide which machine is kept: the first without a
-    mistake, else the one with the fewest. Returns that machine, and the wrong bits of each that was trained.
+    mistake, else the one with the fewest. Each has the seed of the one before and ANOTHER_SEED. Returns the machine
+    that is kept, and the wrong bits of each that was trained. Raises ValueError for fewer than one attempt, and for
+    another task than copying.
     """
+    checks.one_of("task", config.task, ["copy"])
     seeds = [config.training.seed + ANOTHER_SEED * i for i in range(checks.whole("attempts", attempts))]
     found: list[tuple[float, torch.nn.Module]] = []
     for attempt in [replace(config, training=replace(config.training, seed=seed)) for seed in seeds]:

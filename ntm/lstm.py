@@ -17,7 +17,10 @@ from ntm import checks, model
 
 @dataclass(frozen=True)
 class LSTMConfig:
-    """Sizes of the baseline; the defaults are those of the copy task in the paper's Table 3."""
+    """Sizes of the baseline; the defaults are those of the copy task in the paper's Table 3.
+
+    Raises ValueError for sizes that no network can have.
+    """
 
     inputs: int = 10  # X
     outputs: int = 8  # Y; the printed count needs 9, though the paper's Figure 6 draws 8
@@ -42,7 +45,7 @@ class LSTMState(NamedTuple):
 
 
 class LSTM(nn.Module):
-    """Stacked LSTM, whole sequences at a time through torch's fused layers."""
+    """The baseline, of the sizes in its configuration: whole sequences at a time through torch's fused layers."""
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__()
@@ -57,14 +60,18 @@ class LSTM(nn.Module):
         self.initial_cell = nn.Parameter(torch.zeros(config.layers, 1, config.hidden))
 
     def initial_state(self, batch: int) -> LSTMState:
-        """The learned state before the first step."""
+        """The learned state before the first step, for B sequences; raises ValueError for fewer than one."""
         if batch < 1:
             raise ValueError(f"batch={batch}: must be at least 1")
         shape = (-1, batch, -1)
         return LSTMState(self.initial_hidden.expand(shape), self.initial_cell.expand(shape))
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
-        """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from."""
+        """A whole sequence: (T,B,X) -> logits (T,B,Y) and the state after it, to go on from.
+
+        Raises ValueError, naming what is there and what is expected, for other shapes, types or devices, and for NaN or
+        infinity in the inputs.
+        """
         inputs = model.check_inputs(inputs, self.config.inputs, self.initial_hidden)
         expected = self.initial_state(inputs.shape[1])
         if state is None:

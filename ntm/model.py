@@ -31,7 +31,10 @@ from ntm.heads import HeadParameters, Heads
 
 @dataclass(frozen=True)
 class NTMConfig:
-    """Sizes of a machine; the defaults are those of the copy task in the paper's Table 2."""
+    """Sizes of a machine; the defaults are those of the copy task in the paper's Table 2.
+
+    Raises ValueError for sizes that no machine can have.
+    """
 
     inputs: int = 10  # X: 8 bits, a start and an end channel
     outputs: int = 8  # Y: 8 bits
@@ -89,7 +92,10 @@ class Trace(NamedTuple):
 
 
 class NTM(nn.Module):
-    """A Neural Turing Machine. Nothing that belongs to one sequence is stored on it."""
+    """A Neural Turing Machine, of the sizes in its configuration. Nothing that belongs to one sequence is stored on it.
+
+    Call it with a whole sequence (``forward``); ``trace`` tells all that happens meanwhile, ``step`` takes one step.
+    """
 
     # The paper resets the memory to "bias values". A small constant, fixed, learns fastest (Collier and Beel, 2018)
     # and lets the memory be enlarged. Not 0, where the similarity to a key has no direction.
@@ -109,7 +115,8 @@ class NTM(nn.Module):
         """The state before the first step, for any number of locations (the configuration's by default).
 
         Controller and reads start at learned values. Every head starts at location 0: a nearly uniform start, the
-        other custom, leaves the machine to learn first that there are places at all.
+        other custom, leaves the machine to learn first that there are places at all. ``batch`` is B. Raises ValueError
+        for fewer than one sequence or location.
         """
         n = self.config.locations if locations is None else locations
         if batch < 1 or n < 1:
@@ -125,7 +132,7 @@ class NTM(nn.Module):
         )
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """One time step: (B,X), State -> logits (B,Y), State."""
+        """One time step: (B,X), State -> logits (B,Y), State. Unlike ``forward``, it checks nothing."""
         record, state = self._step(inputs, state)
         return record.logits, state
 
@@ -143,7 +150,7 @@ class NTM(nn.Module):
         return self.unrolled(inputs, state)
 
     def unrolled(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """What ``forward`` returns, by ``step`` after step, whatever inputs and state are."""
+        """What ``forward`` returns, by ``step`` after step and never by the engine; nothing is checked."""
         logits = []
         for x in inputs.unbind(0):
             y, state = self.step(x, state)
@@ -151,7 +158,10 @@ class NTM(nn.Module):
         return torch.stack(logits), state
 
     def trace(self, inputs: Tensor, state: State | None = None) -> Trace:
-        """A whole sequence (T,B,X), recorded: the same computation as ``forward``, every intermediate kept."""
+        """A whole sequence (T,B,X), recorded: the same computation as ``forward``, every intermediate kept.
+
+        Takes what ``forward`` takes, refuses what it refuses, and is always the literal model.
+        """
         inputs, state = self._checked(inputs, state)
         records = []
         for x in inputs.unbind(0):

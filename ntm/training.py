@@ -3,10 +3,11 @@
 Saved runs are in :mod:`ntm.runs`. Letters: T time steps, B sequences, Y output channels.
 """
 
+import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -27,20 +28,40 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # Losses and costs: logits (T,B,Y), targets (T,B,Y), mask (T,B). Other shapes are a ValueError, nothing is broadcast;
 # targets and mask may be bools or whole numbers as well. NaN in logits or targets gives NaN, also where nothing counts.
-# A loss is the mean over every bit that counts, like any mean NaN where there is none; a cost is a sum, and 0 there.
-# ``train`` and ``evaluate`` refuse batches of either kind.
+# A mean over every bit that counts is NaN where there is none, like any mean; a sum is 0 there. ``train`` and
+# ``evaluate`` refuse batches that count nothing.
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy in nats per bit that counts, computed from the logits."""
+    """The paper's loss: binary cross-entropy in nats per bit that counts, computed from the logits.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.binary_cross_entropy_with_logits(logits, targets, reduction="none"), mask)
 
 
 def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> Tensor:
-    """Huber loss between the output sigmoid(logits) and the target, per bit that counts."""
+    """Huber loss between the output sigmoid(logits) and the target, per bit that counts.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number: half the squared difference where that is below ``delta``, beyond it a
+    straight line. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     return _masked_mean(functional.huber_loss(logits.sigmoid(), targets, reduction="none", delta=delta), mask)
+
+
+def nats_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy in nats, summed over a sequence, mean over the batch: the paper's cost, to be minimised.
+
+    Its gradients are as many times those of ``cross_entropy`` as bits count in a sequence.
+    """
+    return _nats(logits, *_beside(logits, targets, mask)) / mask.shape[1]
+
+
+def _nats(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy, summed over all that counts."""
+    return (functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask).sum()
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -60,21 +81,25 @@ def _numbers(values: Tensor, like: Tensor) -> Tensor:
     return values if values.is_floating_point() else values.to(like.dtype)
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber}
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "huber": huber, "nats_per_sequence": nats_per_sequence}
 
 
 # Costs
 
 
 def bits_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
-    """The paper's cost: cross-entropy in base 2, summed over a sequence, mean over the batch."""
-    targets, mask = _beside(logits, targets, mask)
-    nats = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(2) * mask
-    return float(nats.sum()) / math.log(2) / mask.shape[1]
+    """The paper's cost (section 4): cross-entropy in base 2, summed over a sequence, mean over the batch.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number; guessing costs a bit for each that counts. Raises ValueError for other shapes.
+    """
+    return float(_nats(logits, *_beside(logits, targets, mask))) / math.log(2) / mask.shape[1]
 
 
 def wrong_bits(logits: Tensor, targets: Tensor, mask: Tensor) -> float:
-    """Outputs on the wrong side of one half, summed over a sequence, mean over the batch."""
+    """Outputs on the wrong side of one half, summed over a sequence, mean over the batch.
+
+    (T,B,Y), (T,B,Y), (T,B) -> a number, NaN if a logit or a target is. Raises ValueError for other shapes.
+    """
     targets, mask = _beside(logits, targets, mask)
     if logits.isnan().any() or targets.isnan().any():
         return math.nan
@@ -140,13 +165,17 @@ class GravesRMSProp(torch.optim.Optimizer):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; the defaults are the quick recipe for copying, ``PAPER`` below is what the paper states."""
+    """How to train; the defaults are the book's recipe for copying.
+
+    ``training.PAPER`` is what the paper states for its copy task, in batches of one, of which it says nothing.
+    Raises ValueError for values that no training can have.
+    """
 
     seed: int = 0  # of the weights and of the data
     updates: int = 10_000
     batch: int = 8  # 4 is much the same: see the ablations in the book's chapter on speed
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    learning_rate: float = 3e-3
+    optimizer: Literal["adam", "rmsprop"] = "adam"  # torch's Adam, or GravesRMSProp
+    learning_rate: float = 3e-3  # at the first update
     halve_every: int = 1500  # updates in which the learning rate halves, 0 for never; a constant one has relapses
     clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
     clip_at: float = 0.3  # the paper's bound, 10, lets a single step undo a thousand
@@ -174,6 +203,18 @@ class TrainingConfig:
         checks.one_of("clip", self.clip, ("norm", "value"))
         if self.train_locations is not None:
             object.__setattr__(self, "train_locations", tasks.check_range("train_locations", self.train_locations))
+
+    @property
+    def loss(self) -> str:
+        """The name in LOSSES of the loss that the recipe is made for.
+
+        Graves' RMSProp divides by the root of the gradient's variance plus 1e-4, and the paper clips elements of the
+        gradient at 10. Both numbers have a unit, and we take it to be that of the paper's cost: a sum over a sequence.
+        With the mean per bit, gradients are smaller by the number of bits in a sequence; the clip is then far away,
+        and where the variance vanishes beside 1e-4, what remains is plain gradient descent with momentum. Adam divides
+        by the size of the gradient alone, so that the unit makes no difference to it.
+        """
+        return "nats_per_sequence" if self.optimizer == "rmsprop" else "cross_entropy"
 
     def learning_rate_at(self, update: int) -> float:
         """The learning rate of an update; it does not depend on how many are to be made."""
@@ -206,9 +247,9 @@ class Row(NamedTuple):
 
     update: int
     sequences: int  # trained on so far
-    loss: float
-    bits_per_sequence: float
-    wrong_bits: float
+    loss: float  # in the loss's own unit: for the cross-entropy nats per bit that counts
+    bits_per_sequence: float  # mean over the batches
+    wrong_bits: float  # per sequence, mean over the batches
     seconds: float  # of training so far
 
 
@@ -316,7 +357,8 @@ def make_step(
                     check_finite(batch)
                 return costs
             if compiled is None or not compiled.fits():
-                compiled = engine.Step(model, optimizer, loss is huber, config.clip == "norm", config.clip_at)
+                kind = loss is huber, loss is nats_per_sequence
+                compiled = engine.Step(model, optimizer, *kind, config.clip == "norm", config.clip_at)
             compiled.look()
         loss_of, bits, wrong, norm = compiled(*batch, rate, locations)
         if math.isfinite(norm) and math.isfinite(loss_of):
@@ -394,7 +436,8 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     return True
 
 
-_OURS = (cross_entropy, huber, _masked_mean, bits_per_sequence, wrong_bits, finite, clip_gradients)
+_COMPILED = (cross_entropy, huber, nats_per_sequence)
+_OURS = (*_COMPILED, _masked_mean, _nats, bits_per_sequence, wrong_bits, finite, clip_gradients)
 
 
 def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch) -> bool:
@@ -402,7 +445,7 @@ def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, ba
     if not isinstance(model, NTM) or engine.why_literal(model, *batch) is not None:
         return False  # the model itself says why
     reason = engine.why_not_whole(model, optimizer, (torch.optim.Adam, GravesRMSProp), *batch)
-    if loss not in _OURS[:2]:
+    if loss not in _COMPILED:
         reason = engine.Reason("the loss is the user's own", silent=True)
     if any(globals()[function.__name__] is not function for function in _OURS):
         reason = engine.Reason("a function of ntm.training was replaced", silent=True)
@@ -451,12 +494,11 @@ class Score(NamedTuple):
     """Costs over sequences that the machine was not trained on, mean per sequence."""
 
     sequences: int
-    bits_per_sequence: float
-    wrong_bits: float
+    bits_per_sequence: float  # mean over the lengths
+    wrong_bits: float  # per sequence, mean over the lengths
     worst: float  # wrong bits of the worst batch, mean per sequence: 0 only if no bit is wrong anywhere
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     task: Task,
@@ -465,15 +507,27 @@ def evaluate(
     seed: int = 1,
     locations: int | None = None,
 ) -> Score:
-    """The mean cost over fresh sequences: ``sequences`` of each of the ``lengths`` (or of one), drawn with ``seed``.
+    """:func:`measure` with ``sequences`` of each of the ``lengths`` (or of one) of a task that has them."""
+    lengths = [checks.whole("length", n) for n in (lengths if isinstance(lengths, Iterable) else [lengths])]
+    return measure(model, [functools.partial(task, length=n) for n in lengths], sequences, seed, locations)
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    draws: Sequence[Task],
+    sequences: int = 50,
+    seed: int = 1,
+    locations: int | None = None,
+) -> Score:
+    """The mean cost over fresh sequences: ``sequences`` from each of the ``draws``, with ``seed``.
 
     ``locations`` enlarges or shrinks the memory for the measurement; without it the machine's own size is used.
 
     Raises ValueError for numbers that cannot be, and for a batch that counts nothing or holds NaN or infinity.
     """
-    lengths = [checks.whole("length", n) for n in (lengths if isinstance(lengths, Iterable) else [lengths])]
-    if not lengths:
-        raise ValueError("lengths: there must be at least one")
+    if not draws:
+        raise ValueError("there is nothing to measure: name at least one length, or size")
     sequences = checks.whole("sequences", sequences)
     generator = torch.Generator().manual_seed(checks.whole("seed", seed, 0, checks.LARGEST_SEED))
     if locations is not None:
@@ -482,12 +536,12 @@ def evaluate(
             raise ValueError(f"locations={locations}: this network has no memory to enlarge; leave locations out")
     weight = next(model.parameters())
     bits, wrong, measured = [], [], 0
-    for length in lengths:
-        drawn = task(sequences, length=length, generator=generator)
+    for draw in draws:
+        drawn = draw(sequences, generator=generator)
         batch = Batch(*(_numbers(values.to(weight.device), weight) for values in drawn))
         check_finite(batch)
         if not batch.mask.any():
-            raise ValueError(f"length={length}: the batch's mask counts nothing, so there is nothing to measure")
+            raise ValueError("the mask is 0 at every step: there is nothing to measure")
         many = batch.inputs.shape[1]
         state = model.initial_state(many, locations) if isinstance(model, NTM) and locations else None
         logits, _ = model(batch.inputs, state)

@@ -36,14 +36,29 @@ RAW = re.compile(
 
 # Papermill makes the runs smaller and nothing else: these are parameters of the chapters, and no chapter asks for more.
 SMALL: dict[str, dict[str, object]] = {
-    "index": {},
+    "index": {"seeds": [0], "length": 30, "sequences": 2},
     "memory": {},
     "addressing": {},
     "controller": {},
-    "copy_task": {"limit": 200, "sequences": 2, "paper_lengths": [10, 30], "seeds": [0]},
+    "copy_task": {
+        "limit": 200,
+        "sequences": 2,
+        "paper_lengths": [10, 30],
+        "seeds": [0],
+        "lstm_seeds": [0],
+        "short_updates": 2,
+    },
     "reading_the_tape": {},
-    "generalisation": {"lengths": [20, 30], "beyond": [120], "enlarged": 256, "sequences": 2, "seeds": [0]},
-    "speed": {"batch": 2, "updates": 2},
+    "generalisation": {
+        "lengths": [20, 30],
+        "longer": [40, 60],
+        "memories": [64, 64],
+        "sequences": 2,
+        "lists": 2,
+        "seeds": [0],
+        "lstm_seeds": [0],
+    },
+    "speed": {"batch": 2, "updates": 2, "watched": 12},
     "the_story": {"repeats": 1, "seeds": 1},
     "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},
     "sigmoid_on_weightings": {
@@ -57,7 +72,7 @@ SMALL: dict[str, dict[str, object]] = {
     "bce_or_huber": {"updates_faulty": 6, "lists": 2, "updates": 20, "seeds": [0, 1]},
     "subtle_bugs": {"updates": 20, "sequences": 2, "length": 4},
     "how_to_debug": {"updates": 2, "updates_of_one": 2},
-    "reproducing": {"updates": 2, "batches": [1, 2]},
+    "reproducing": {"updates": 20},
     "glossary": {},
     "references": {},
 }

@@ -253,11 +253,12 @@ def test_faults_of_one_place_stand_together():
 @pytest.mark.skipif(compiler.why_not() is not None, reason=str(compiler.why_not()))
 def test_the_engine_stands_back():
     model, inputs = machine(), tasks.copy(2, 3).inputs
-    assert engine.serves(model)
+    there_is_one = compiler.why_not() is None
+    assert engine.serves(model) == there_is_one
     with torch.no_grad(), bugs.present("erase_dropped"):
         assert not engine.serves(model)
         assert torch.equal(model(inputs)[0], model.trace(inputs).logits)
-    assert engine.serves(model)
+    assert engine.serves(model) == there_is_one
 
 
 def test_with_no_fault_nothing_is_different():
@@ -294,7 +295,7 @@ def test_versions_run_and_one_of_them_is_nan(version):
             model = NTM(NTMConfig(hidden=35, outputs=batch.targets.shape[2], locations=120))
             losses.append(training.cross_entropy(model(batch.inputs)[0], *batch[1:]))
             losses[-1].backward()
-    assert any(loss.isnan() for loss in losses) == (version == "15 January, morning")
+    assert any(loss.isnan() for loss in losses) == (version == "15 January, evening")
 
 
 def test_locations_of_15_january_without_a_third():

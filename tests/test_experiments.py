@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, experiments, runs, tasks, training
+from ntm import NTM, NTMConfig, experiments, paper, runs, tasks, training
 
-CONFIG = runs.RunConfig("copy", NTMConfig(hidden=5, locations=4, width=3), training.TrainingConfig(), length=(1, 2))
+CONFIG = runs.RunConfig(
+    "copy", NTMConfig(hidden=5, locations=4, width=3), training.TrainingConfig(), tasks.CopySizes((1, 2))
+)
 
 
 def test_without_reads():
@@ -94,6 +96,13 @@ def test_a_seed_that_has_no_successor_is_refused_before_the_first_machine(monkey
         experiments.train_validated(last)
     with pytest.raises(ZeroDivisionError):
         experiments.train_validated(last, attempts=1)
+
+
+def test_lists_to_choose_by_are_those_of_copy(monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *_, **__: 1 / 0)
+    other = runs.RunConfig("recall", paper.CONFIGS["recall", "ntm-lstm"], paper.recipe("recall", "ntm-lstm"))
+    with pytest.raises(ValueError, match="task='recall': must be one of copy"):
+        experiments.train_validated(other)
 
 
 @pytest.mark.parametrize("limit", [0, 2.5, True, "many"])

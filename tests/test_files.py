@@ -59,17 +59,19 @@ def test_fields_that_are_not_those_that_were_written(tmp_path):
     with pytest.raises(RunError, match=r"a.json is damaged or was edited .*: delete .* and train that run again"):
         path.write_text(text.replace("3", "4", 1))
         files.read_json(path)
-    for damage in ("", "[]", "7", text[:-9], text.replace('"format": 1', '"format": "x"'), "[" * 100_000):
+    for damage in ("", "[]", "7", text[:-9], text.replace(f'"format": {files.FORMAT}', '"format": "x"'), "[" * 100_000):
         path.write_text(damage)
         with pytest.raises(RunError, match="a.json is damaged: delete"):
             files.read_json(path)
 
 
-@pytest.mark.parametrize("written, age", [(None, "an older"), (0, "an older"), (2, "a newer")])
+@pytest.mark.parametrize("written, age", [(None, "an older"), (1, "an older"), (files.FORMAT + 1, "a newer")])
 def test_another_format_is_named_before_anything_else(tmp_path, written, age):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"crc32": 5} if written is None else {"format": written, "unknown": []}))
-    with pytest.raises(RunError, match=rf"a.json was written by {age} version .*format {written or 0}, .* reads 1"):
+    with pytest.raises(
+        RunError, match=rf"a.json was written by {age} version .*format {written or 0}, .* reads {files.FORMAT}"
+    ):
         files.read_json(path)
 
 

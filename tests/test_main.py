@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import pytest
 
 from ntm import __main__ as command_line
-from ntm import runs
+from ntm import paper, runs
 
 pytestmark = pytest.mark.once  # many processes, killed and asked to stop
 
@@ -68,6 +69,7 @@ def lstm(tmp_path_factory):
 def test_help(said):
     assert all(name in said("--help") for name in ("train", "baseline", "evaluate", "solve"))
     assert "--learning-rate" in said("train", "--help")
+    assert "Train one new machine per seed" in said("solve", "--help")
 
 
 def test_evaluate_prints_one_object(run, said):
@@ -83,6 +85,47 @@ def test_baseline(lstm, said):
     assert json.loads(said("evaluate", lstm, "--length", 2))["locations"] is None
     again = ("baseline", "copy", "--hidden", 3, "--length", 1, 2, "--updates", 2, "--out", lstm)
     assert said(*again) == said(*again, "--train-locations", "None", "--own-every", 0)
+
+
+# Of each task: options that make it small, what is measured, and the sizes that are printed.
+SMALL = {
+    "repeat-copy": (["--length", 1, 2, "--repeats", 1, 2], ["--repeats", 3], {"length": None, "repeats": 3}),
+    "recall": (["--items", 2, 3], ["--items", 15], {"items": 15}),
+    "ngrams": (["--bits", 6], ["--bits", 8, "--context", 2], {"bits": 8, "context": 2}),
+    "sort": (["--vectors", 3, "--kept", 2, "--bits", 4], ["--vectors", 4], {"vectors": 4}),
+}
+
+
+@pytest.mark.parametrize("command", ["train", "baseline"])
+@pytest.mark.parametrize("task", SMALL)
+def test_each_task_has_its_own_sizes(task, command, tmp_path, said):
+    small, other, shown = SMALL[task]
+    machine = ["--locations", 4, "--width", 3] if command == "train" else []
+    said(command, task, *small, *machine, "--hidden", 5, "--updates", 2, "--out", tmp_path / "run")
+    config = runs.read_config(tmp_path / "run")
+    assert config.loss == "nats_per_sequence" and config.training.optimizer == "rmsprop"
+    assert (config.model.inputs, config.model.outputs) == (config.sizes.inputs, config.sizes.outputs)
+    found = json.loads(said("evaluate", tmp_path / "run", *other, "--sequences", 3))
+    names = ["task", *shown, "locations", "sequences", "bits_per_sequence", "wrong_bits", "worst", "seed"]
+    assert list(found) == names and found["task"] == task and shown.items() <= found.items()
+    assert found["sequences"] == (6 if task == "repeat-copy" else 3)  # of both lengths
+    assert json.loads(said("evaluate", tmp_path / "run", "--sequences", 1))["sequences"] in (1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "words, row",
+    [
+        (["train", "recall"], ("recall", "ntm-lstm")),
+        (["train", "recall", "--controller", "feedforward"], ("recall", "ntm-ff")),
+        (["train", "sort", "--controller=feedforward"], ("sort", "ntm-ff")),
+        (["baseline", "ngrams"], ("ngrams", "lstm")),
+    ],
+)
+def test_what_is_not_said_is_the_papers(words, row, tmp_path, monkeypatch, said):
+    monkeypatch.setattr(command_line, "_train", lambda config, *_: print(repr(config)))
+    found = said(*words, "--seed", 3, "--out", tmp_path)
+    plan = replace(paper.recipe(*row), seed=3)
+    assert found == repr(runs.RunConfig(row[0], paper.CONFIGS[row], plan)) + "\n"
 
 
 def test_solve_reports_every_seed(said):
@@ -125,9 +168,14 @@ def test_a_warning_is_one_line(tmp_path, monkeypatch, said):
         (["train", "sort it"], "task='sort it': must be one of copy"),
         (["train", "copy", "--locations", "0"], "locations=0: must be a whole number of at least 1"),
         (["train", "copy", "--shifts", "2"], "shifts=2: must be odd"),
-        (["train", "copy", "--length", "5", "2"], "length=(5, 2): must be 1 to"),
-        (["train", "copy", "--length", "0", "2"], "length=(0, 2): must be 1 to"),
+        (["train", "copy", "--length", "5", "2"], "length=(5, 2): must be whole numbers from 1 to"),
+        (["train", "copy", "--length", "0", "2"], "length=(0, 2): must be whole numbers from 1 to"),
         (["train", "copy", "--memory", "5"], "--memory"),
+        (["train", "copy", "--items", "2", "6"], "--items"),
+        (["train", "recall", "--length", "1", "6"], "--length"),
+        (["train", "recall", "--items", "1", "6"], "items=(1, 6): must be whole numbers from 2 to"),
+        (["train", "sort", "--kept", "30"], "kept=30: must be at most the number of vectors, 20"),
+        (["baseline", "ngrams", "--context", "17"], "context=17: must be a whole number from 1 to 16"),
         (["train", "copy", "--updates", "many"], "--updates"),
         (["train", "copy", "--updates", "-3"], "updates=-3: must be a whole number of at least 1"),
         (["train", "copy", "--batch", "0"], "batch=0: must be a whole number of at least 1"),
@@ -137,8 +185,8 @@ def test_a_warning_is_one_line(tmp_path, monkeypatch, said):
         (["train", "copy", "--clip-at", "inf"], "clip_at=inf: must be positive and finite"),
         (["train", "copy", "--seed", "9" * 20], "seed=99999999999999999999: must be a whole number from 0 to"),
         (["train", "copy", "--seed", "-1"], "seed=-1: must be a whole number from 0 to"),
-        (["train", "copy", "--train-locations", "5", "4"], "train_locations=(5, 4): must be 1 to"),
-        (["train", "copy", "--train-locations", "0", "4"], "train_locations=(0, 4): must be 1 to"),
+        (["train", "copy", "--train-locations", "5", "4"], "train_locations=(5, 4): must be whole numbers from 1 to"),
+        (["train", "copy", "--train-locations", "0", "4"], "train_locations=(0, 4): must be whole numbers from 1 to"),
         (["train", "copy", "--train-locations", "5", "9"], "train_locations=(5, 9): too few for sequences"),
         (["train", "copy", "--loss", "hinge"], "loss='hinge': must be one of cross_entropy, huber"),
         (["train", "copy", "--threads", "0"], "threads=0: must be a whole number from 1 to"),
@@ -185,7 +233,7 @@ def test_what_cannot_be_solved(words, message, monkeypatch, said):
     [
         (["--length", "0"], "length=0: must be a whole number of at least 1"),
         (["--length", "-3"], "length=-3: must be a whole number of at least 1"),
-        (["--length", "1000000"], "length=1000000: must be 1 to 100000"),
+        (["--length", "1000000"], "length=1000000: must be whole numbers from 1 to 100000"),
         (["--locations", "0"], "locations=0: must be a whole number of at least 1"),
         (["--locations", "-128"], "locations=-128: must be a whole number of at least 1"),
         (["--sequences", "0"], "sequences=0: must be a whole number of at least 1"),
@@ -207,6 +255,20 @@ def test_an_option_that_this_run_does_not_have(lstm, monkeypatch, said):
     monkeypatch.setattr(runs, "load", lambda *_: 1 / 0)  # nothing is loaded first
     error = said("evaluate", lstm, "--locations", 9, code=2)
     assert error == "error: locations=9: this network has no memory to enlarge; leave locations out\n"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--items", 15], "items=15: the task 'copy' has no such size; its own are length, bits"),
+        (["--kept", 2], "kept=2: the task 'copy' has no such size; its own are length, bits"),
+        (["--items", 0], "items=0: must be a whole number of at least 1"),
+        (["--bits", 7], "inputs=10: the task 'copy' with CopySizes(length=(1, 2), bits=7) has 9 channels"),
+    ],
+)
+def test_sizes_that_this_task_does_not_have(words, message, run, monkeypatch, said):
+    monkeypatch.setattr(runs, "load", lambda *_: 1 / 0)  # nothing is loaded first
+    assert said("evaluate", run, *words, code=2) == f"error: {message}\n"
 
 
 def test_what_is_no_run(tmp_path, said):

@@ -19,15 +19,30 @@ import numpy as np
 import pytest
 import torch
 
-from ntm import LSTM, NTM, LSTMConfig, NTMConfig, runs, training
+from ntm import LSTM, NTM, LSTMConfig, NTMConfig, paper, runs, tasks, training
 from ntm.runs import files, folder
 
 pytestmark = pytest.mark.once  # many processes, killed and asked to stop
 
 SIZES = NTMConfig(hidden=5, locations=4, width=3)
+SMALL = {
+    "repeat-copy": tasks.RepeatCopySizes((1, 2), (1, 3)),
+    "recall": tasks.RecallSizes((2, 3), 1),
+    "ngrams": tasks.NgramSizes(7, 2),
+    "sort": tasks.SortSizes(3, 2),
+}
 CONFIG = runs.RunConfig(
-    "copy", SIZES, training.TrainingConfig(updates=9, batch=2, report_every=3, keep_every=6), length=(1, 3)
+    "copy",
+    SIZES,
+    training.TrainingConfig(updates=9, batch=2, report_every=3, keep_every=6),
+    tasks.CopySizes(length=(1, 3)),
 )
+OTHER_TASKS = [
+    runs.RunConfig(task, replace(model, hidden=5, **few), replace(paper.recipe(task, network), updates=2), SMALL[task])
+    for (task, network), model in paper.CONFIGS.items()
+    for few in [{"layers": 1} if network == "lstm" else {"locations": 4, "width": 3}]
+    if task != "copy"
+]
 pytestmark = pytest.mark.once  # folders, files and processes are the same on every processor
 
 
@@ -70,9 +85,25 @@ def test_configurations_survive_json():
     for config in (
         CONFIG,
         replace(CONFIG, model=LSTMConfig(hidden=3), loss="huber"),
-        replace(CONFIG, training=rate, length=np.int64(3)),
+        replace(CONFIG, training=rate, sizes=tasks.CopySizes(np.int64(3))),
+        *OTHER_TASKS,
     ):
         assert runs.RunConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("config", OTHER_TASKS, ids=lambda config: f"{config.task}-{type(config.model).__name__}")
+def test_a_run_of_each_task_reloads_to_its_score(config, tmp_path):
+    train(tmp_path / "run", config)
+    assert runs.read_config(tmp_path / "run") == config
+    score = runs.final_score(runs.load(tmp_path / "run"), config)
+    assert score == runs.read_score(tmp_path / "run")
+    each = {"repeat-copy": 6, "recall": 2}.get(config.task, 1)  # combinations of what is drawn
+    assert score.sequences == each * (1000 // each)
+
+
+def test_the_papers_recipe_brings_its_loss():
+    assert {config.loss for config in OTHER_TASKS} == {"nats_per_sequence"}
+    assert CONFIG.loss == "cross_entropy" == replace(OTHER_TASKS[0], loss="cross_entropy").loss
 
 
 # --- interrupted ---------------------------------------------------------------------------------------------
@@ -544,7 +575,9 @@ def test_a_log_that_is_missing(finished):
         lambda fields: fields.update(network="transformer"),
         lambda fields: fields.update(task="sort it"),
         lambda fields: fields.update(model=[1, 2]),
-        lambda fields: fields.update(length=None),
+        lambda fields: fields.update(sizes=None),
+        lambda fields: fields["sizes"].update(items=3),
+        lambda fields: fields["sizes"].update(length=None),
         lambda fields: fields["training"].update(updates="many"),
     ],
 )
@@ -593,15 +626,15 @@ def test_other_versions_are_said_once_and_written_down(finished, tmp_path, monke
 
 
 def test_a_recipe_for_shorter_sequences():
-    short = replace(CONFIG.training, train_locations=(4, 9))
-    assert replace(CONFIG, training=short, length=(1, 2)).training == short
+    short, longer = replace(CONFIG.training, train_locations=(4, 9)), tasks.CopySizes((1, 21))
+    assert replace(CONFIG, training=short, sizes=tasks.CopySizes((1, 2))).training == short
     with pytest.raises(
         ValueError, match=r"train_locations=\(4, 9\): too few for sequences that show something at 5 steps"
     ):
         replace(CONFIG, training=short)
     with pytest.raises(ValueError, match=r"train_locations=\(22, 26\): too few for .* 23 steps .*belongs to its task"):
-        runs.RunConfig("copy", NTMConfig(), training.TrainingConfig(), length=(1, 21))
-    assert runs.RunConfig("copy", LSTMConfig(), training.TrainingConfig(), length=(1, 21))  # it has no locations
+        runs.RunConfig("copy", NTMConfig(), training.TrainingConfig(), longer)
+    assert runs.RunConfig("copy", LSTMConfig(), training.TrainingConfig(), longer)  # it has no locations
 
 
 # --- what is refused, and left as it was ---------------------------------------------------------------------
@@ -676,11 +709,11 @@ def test_what_is_not_finite_is_kept(tmp_path, monkeypatch):
     [
         ({"task": "sort it"}, "task='sort it': must be one of copy"),
         ({"loss": "hinge"}, "loss='hinge': must be one of cross_entropy, huber"),
-        ({"length": (0, 3)}, "length=.0, 3.: must be 1 to"),
-        ({"length": (4, 3)}, "length=.4, 3.: must be 1 to"),
-        ({"length": (1, 2.5)}, "length=.1, 2.5.: must be 1 to"),
-        ({"length": (1, 2, 3)}, "length=.1, 2, 3.: must be 1 to"),
-        ({"model": NTMConfig(inputs=9)}, "inputs=9: the task 'copy' has 10 channels"),
+        ({"sizes": (1, 3)}, r"sizes=\(1, 3\): those of the task 'copy' are CopySizes"),
+        ({"sizes": tasks.RecallSizes()}, r"sizes=RecallSizes\(.*\): those of the task 'copy' are CopySizes"),
+        ({"sizes": tasks.CopySizes(bits=7)}, r"inputs=10: the task 'copy' with CopySizes\(.* bits=7\) has 9 channels"),
+        ({"model": NTMConfig(inputs=9)}, r"inputs=9: the task 'copy' with CopySizes\(.*\) has 10 channels"),
+        ({"model": NTMConfig(outputs=9)}, r"outputs=9: the task 'copy' with CopySizes\(.*\) has 8 channels"),
     ],
 )
 def test_runs_that_cannot_be(fields, message):

@@ -628,7 +628,7 @@ def test_the_literal_model_on_request():
 
 # --- anything together ---------------------------------------------------------------------------------------
 
-LOSSES = [training.cross_entropy, training.huber, lambda *a: training.cross_entropy(*a) + 0.1 * training.huber(*a)]
+LOSSES = [*training.LOSSES.values(), lambda *a: training.cross_entropy(*a) + 0.1 * training.huber(*a)]
 BATCHES = [lambda b: b] * 8 + [
     lambda b: b._replace(targets=b.targets[:, :, :1]),
     lambda b: b._replace(mask=b.mask.T),

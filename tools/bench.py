@@ -564,7 +564,7 @@ def profile(batch: int, plan: Plan) -> dict[str, float]:
     parts = {kind: sum(n * microseconds(*call) for n, *call in calls) for kind, calls in kinds.items()}
     torch.set_flush_denormal(False)
     model = machine()
-    step, batches = engine.Step(model, training.make_optimizer(model, RECIPE), False, True, 10.0), draw(batch)
+    step, batches = engine.Step(model, training.make_optimizer(model, RECIPE), False, False, True, 10.0), draw(batch)
     whole, learning, original, kernel = [], [], steps.shared, 0.0
 
     def timed(*arguments: Any) -> None:

@@ -75,8 +75,17 @@ class Step:
 
     MOST_PLANS = 500  # batch shapes to keep plans for
 
-    def __init__(self, model: Any, optimizer: torch.optim.Optimizer, huber: bool, clip_norm: bool, clip_at: float):
-        self.model, self.optimizer, self.huber, self.clip_norm = model, optimizer, huber, clip_norm
+    def __init__(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        huber: bool,
+        per_sequence: bool,  # the loss is a sum over each sequence, not the mean over all bits
+        clip_norm: bool,
+        clip_at: float,
+    ):
+        self.model, self.optimizer, self.clip_norm = model, optimizer, clip_norm
+        self.huber, self.per_sequence = huber, per_sequence
         self.sizes, self.dtype = same.sizes_of(model), model.output.weight.dtype
         self.is_adam = type(optimizer) is torch.optim.Adam
         self.names = ("step", "exp_avg", "exp_avg_sq") if self.is_adam else ("square", "mean", "delta")
@@ -171,8 +180,8 @@ class Step:
         place_start(record, inputs.numpy(), hidden, cell, reads, shape)
         d.seen[:], d.cell[:] = 0, 0
         counts = mask.numpy()
-        bits = float(counts.sum()) * self.sizes.Y
-        plan.weight[0] = 1 / bits
+        parts = batch if self.per_sequence else float(counts.sum()) * self.sizes.Y
+        plan.weight[0] = 1 / parts
         given = self.weights, record, d, shape, *plan.start, targets.numpy(), counts, plan.weight, self.huber, plan.sums
         shared(plan.rooms, plan.places, learn, batch, *given)
         together([functools.partial(multiply_all, part) for part in plan.products], len(plan.rooms))
@@ -180,7 +189,7 @@ class Step:
         start_gradients(self.start_rows, d, shape)
         norm = float(clip(self.row, self.clip_norm, self.clip_at))
         loss, nats, wrong = plan.sums.sum(axis=0).tolist()
-        return Costs(loss / bits, nats / math.log(2) / batch, wrong / batch, norm)
+        return Costs(loss / parts, nats / math.log(2) / batch, wrong / batch, norm)
 
     def _start(self, rows: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         """The learned start as rows that serve every sequence: reads (1,R*M), hidden and cell (L,1,C) or (0,1,0)."""

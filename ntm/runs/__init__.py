@@ -76,9 +76,10 @@ def train(
 
 
 def final_score(model: nn.Module, config: RunConfig) -> training.Score:
-    """Costs on 1,000 fresh sequences, as many of each length of the run's range."""
-    lengths = range(config.length[0], config.length[1] + 1)
-    return training.evaluate(model, config.draw(), lengths, max(1, 1000 // len(lengths)), SCORE_SEED)
+    """Costs on 1,000 fresh sequences, as many of each combination of the sizes that the run draws from."""
+    each = config.sizes.each()
+    draws = [sizes.draw for sizes in each]
+    return training.measure(model, draws, max(1, 1000 // len(each)), SCORE_SEED)
 
 
 def load(folder: str | os.PathLike[str], update: int | None = None) -> nn.Module:

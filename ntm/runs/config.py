@@ -1,7 +1,6 @@
 """What decides what a run computes, as it is written in its folder."""
 
 import dataclasses
-import functools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -22,28 +21,34 @@ class RunConfig:
     task: str
     model: NTMConfig | LSTMConfig
     training: training.TrainingConfig
-    length: tuple[int, int] = (1, 20)
-    loss: str = "cross_entropy"
+    sizes: tasks.Sizes = None  # type: ignore[assignment]  # of the task; the paper's where none are given
+    loss: str = ""  # the recipe's own where none is given
 
     def __post_init__(self) -> None:
-        """Refuse names and ranges that do not exist, and what does not fit together."""
+        """Refuse names that do not exist, and what does not fit together."""
         checks.one_of("task", self.task, tasks.TASKS)
+        kind = tasks.TASKS[self.task]
+        if self.sizes is None:
+            object.__setattr__(self, "sizes", kind())
+        if type(self.sizes) is not kind:
+            raise ValueError(f"sizes={self.sizes!r}: those of the task {self.task!r} are {kind.__name__}")
+        object.__setattr__(self, "loss", self.loss or self.training.loss)
         checks.one_of("loss", self.loss, training.LOSSES)
-        object.__setattr__(self, "length", tasks.check_range("length", self.length))
         if isinstance(self.model, LSTMConfig):  # it has no locations, whatever the recipe says of them
             object.__setattr__(self, "training", dataclasses.replace(self.training, train_locations=None, own_every=0))
-        longest = tasks.TASKS[self.task](1, length=self.length[1], generator=torch.Generator())
-        for name, asked, has in [
-            ("inputs", self.model.inputs, longest.inputs.shape[2]),
-            ("outputs", self.model.outputs, longest.targets.shape[2]),
-        ]:
+        self.check_channels(self.sizes)
+        self.training.check_room(self.sizes.longest().draw(1, torch.Generator()))
+
+    def check_channels(self, sizes: tasks.Sizes) -> None:
+        """Raise ValueError for sizes with other numbers of channels than the model has."""
+        for name in ("inputs", "outputs"):
+            asked, has = getattr(self.model, name), getattr(sizes, name)
             if asked != has:
-                raise ValueError(f"{name}={asked}: the task {self.task!r} has {has} channels")
-        self.training.check_room(longest)
+                raise ValueError(f"{name}={asked}: the task {self.task!r} with {sizes!r} has {has} channels")
 
     def draw(self) -> tasks.Task:
-        """The task with this run's range of lengths."""
-        return functools.partial(tasks.TASKS[self.task], length=self.length)
+        """The task with this run's sizes, of which a call may name others."""
+        return self.sizes.draw
 
     def build(self) -> nn.Module:
         """A new model on the CPU, whose weights depend on the run's seed alone, in any number of threads."""
@@ -59,9 +64,9 @@ class RunConfig:
     def from_json(cls, fields: dict[str, Any]) -> "RunConfig":
         """The inverse of :meth:`to_json`."""
         fields = dict(fields)
-        sizes: type = {"ntm": NTMConfig, "lstm": LSTMConfig}[fields.pop("network")]
-        model, plan = sizes(**fields.pop("model")), training.TrainingConfig(**fields.pop("training"))
-        return cls(model=model, training=plan, **fields)
+        network: type = {"ntm": NTMConfig, "lstm": LSTMConfig}[fields.pop("network")]
+        model, plan = network(**fields.pop("model")), training.TrainingConfig(**fields.pop("training"))
+        return cls(model=model, training=plan, sizes=tasks.TASKS[fields["task"]](**fields.pop("sizes")), **fields)
 
     def differences(self, other: "RunConfig") -> str:
         """What is different in another configuration, but for the number of updates; empty if nothing is."""

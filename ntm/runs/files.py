@@ -25,7 +25,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1  # of a run's folder; it goes up when an older package could not read what a newer one wrote
+FORMAT = 2  # of a run's folder; it goes up when an older package could not read what a newer one wrote
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a file system without them says
 

@@ -1,5 +1,5 @@
-// The copy task of section 4.1; the twin of ntm/tasks.py. Called through the table `tasks`, so that a fault can take
-// the place of a function.
+// The copy task of section 4.1, the twin of the one in ntm/tasks.py. Called through the table `tasks`, so that a fault
+// can take the place of a function.
 
 export const tasks = {
   // `batch` sequences of one length, drawn from `lengths`, both ends included. T = 2L + 2, X = bits + 2, Y = bits. Each

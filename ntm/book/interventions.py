@@ -1,0 +1,41 @@
+"""Interventions: a machine is changed while it runs, to see what depends on what.
+
+A change of the state needs no more than :meth:`ntm.model.NTM.step`, which takes a state and returns the next. Here is
+what happens inside a step.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+from torch import Tensor
+
+from ntm import addressing, engine, memory
+
+
+@contextmanager
+def without_writes(rows: Tensor | slice = slice(None)) -> Iterator[None]:
+    """Nothing is written inside this block; the write heads move as they will, and the read heads read.
+
+    ``rows`` are those of the batch that it is done to: numbers, or true and false (B); by default all.
+    """
+
+    def access(held: Tensor, writing: Tensor, erase: Tensor, add: Tensor, reading: Tensor) -> tuple[Tensor, Tensor]:
+        erase, add = erase.clone(), add.clone()
+        erase[rows] = add[rows] = 0
+        written = memory.write(held, writing, erase, add)
+        return written, memory.read(written, reading)
+
+    with engine.literal(), mock.patch.object(memory, "write_and_read", access):
+        yield
+
+
+@contextmanager
+def without_content() -> Iterator[None]:
+    """Inside this block no head finds anything by content: every content weighting is the same at all locations."""
+
+    def even(held: Tensor, key: Tensor, beta: Tensor) -> Tensor:
+        return (beta * 0).expand(-1, -1, held.shape[1]).softmax(2)
+
+    with engine.literal(), mock.patch.object(addressing, "content_weighting", even):
+        yield

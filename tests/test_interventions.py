@@ -1,0 +1,48 @@
+"""Interventions do what they say, to whom they say, and leave nothing behind."""
+
+import pytest
+import torch
+
+from ntm import NTM, NTMConfig, tasks
+from ntm.book import interventions
+
+
+@pytest.fixture
+def machine():
+    torch.manual_seed(0)
+    return NTM(NTMConfig(hidden=7, locations=6, width=4, write_heads=2))
+
+
+@pytest.fixture
+def batch():
+    return tasks.copy(3, 4, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([1]), slice(1, 2), torch.tensor([False, True, False])])
+def test_writes_are_withheld_from_the_rows_that_are_named(machine, batch, rows):
+    before = machine.trace(batch.inputs)
+    with pytest.raises(RuntimeError), interventions.without_writes(rows):
+        during, (logits, _) = machine.trace(batch.inputs), machine(batch.inputs)
+        raise RuntimeError
+    assert (during.memory[:, 1] == NTM.INITIAL_MEMORY).all()
+    assert torch.equal(during.memory[:, [0, 2]], before.memory[:, [0, 2]]) and during.memory[:, 0].std() > 1e-3
+    assert torch.equal(logits, during.logits)  # forward is the same machine: the engine stands back
+    assert torch.equal(machine.trace(batch.inputs).memory, before.memory)
+
+
+def test_without_writes_the_heads_go_on(machine, batch):
+    _, state = machine(batch.inputs[:6])
+    with interventions.without_writes():
+        trace = machine.trace(batch.inputs[6:], state)
+    assert all(torch.equal(memory, state.memory) for memory in trace.memory)
+    assert trace.reads.abs().max() > 1e-3 and (trace.weighting[0] != trace.weighting[-1]).any()
+
+
+def test_without_content_nothing_is_found(machine, batch):
+    before = machine.trace(batch.inputs)
+    with interventions.without_content():
+        during, (logits, _) = machine.trace(batch.inputs), machine(batch.inputs)
+    torch.testing.assert_close(during.content, torch.full_like(before.content, 1 / 6))
+    assert (before.content[-1] - 1 / 6).abs().max() > 1e-3
+    assert torch.equal(logits, during.logits)
+    assert torch.equal(machine.trace(batch.inputs).content, before.content)

@@ -1,7 +1,6 @@
 """What several tests share: a headless browser, and a page in it that holds the machine in JavaScript."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 
@@ -53,15 +52,6 @@ const updates = (encoded, batches) => {
   return { means: rows.map(() => training.step()), weights: Array.from(machine.parameters.all) };
 };
 """
-
-WHY_NOT = compiler.why_not()
-collect_ignore = ["test_bench.py", "test_measure_page.py", "test_simd.py"] if WHY_NOT else []  # of compiled code alone
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where nothing can be compiled, the package says so once, to whichever test comes first."""
-    if WHY_NOT:
-        config.addinivalue_line("filterwarnings", f"ignore:{re.escape(WHY_NOT)}")
 
 
 def pytest_configure(config: pytest.Config) -> None:

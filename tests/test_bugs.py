@@ -250,7 +250,6 @@ def test_faults_of_one_place_stand_together():
         assert negative_weighting_is_nan()
 
 
-@pytest.mark.skipif(compiler.why_not() is not None, reason=str(compiler.why_not()))
 def test_the_engine_stands_back():
     model, inputs = machine(), tasks.copy(2, 3).inputs
     there_is_one = compiler.why_not() is None

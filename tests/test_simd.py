@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("numba", reason="the literal model runs where numba is missing")
+
 from llvmlite import binding
+
+from ntm.engine import compiler
+
+if compiler.why_not():
+    pytest.skip(str(compiler.why_not()), allow_module_level=True)
 
 from ntm.engine import simd
 

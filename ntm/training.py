@@ -6,6 +6,7 @@ Saved runs are in :mod:`ntm.runs`. Letters: T time steps, B sequences, Y output 
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,11 +14,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from ntm import checks, engine, tasks
 from ntm.model import NTM
 from ntm.tasks import Batch, Task
+
+with warnings.catch_warnings():  # that a notebook has no ipywidgets, where the bar is text
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

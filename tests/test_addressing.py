@@ -1,6 +1,5 @@
 """Equations 5 to 9."""
 
-import numpy as np
 import pytest
 import torch
 import twins
@@ -29,9 +28,11 @@ def drawn(n, s=3):
     }
 
 
+@pytest.mark.parametrize("scale", twins.SCALES)
 @pytest.mark.parametrize("n, s", [(1, 1), (1, 3), (2, 5), (7, 3), (8, 7), (12, 1)])
-def test_equations(n, s):
+def test_equations(n, s, scale):
     x = drawn(n, s)
+    x["memory"], x["key"] = scale * x["memory"], scale * x["key"]
     results = {
         "content": addressing.content_weighting(x["memory"], x["key"], x["beta"]),
         "gated": addressing.interpolate(x["weighting"], x["previous"], x["gate"]),
@@ -49,7 +50,7 @@ def test_equations(n, s):
                 "sharpened": twins.sharpen(x["weighting"][at], x["gamma"][b, h, 0]),
             }
             for name, twin in expected.items():
-                np.testing.assert_allclose(results[name][b, h], twin, atol=1e-12, rtol=0, err_msg=name)
+                twins.assert_near(results[name][b, h], twin, about=name)
 
 
 def test_gradients():

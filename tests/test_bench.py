@@ -80,7 +80,8 @@ def test_contenders_train_as_the_literal_model_does(name):
     if name == "jax":
         pytest.importorskip("jax")
     with torch.compiler.set_stance("force_eager"):  # what is compiled, but without the half minute of compiling it
-        assert losses(bench.CONTENDERS[name]) == pytest.approx(losses(bench.literal), abs=1e-4)
+        # Four updates in float32, each with the rounding of the one before, which Adam divides by its own size.
+        assert losses(bench.CONTENDERS[name]) == pytest.approx(losses(bench.literal), rel=2e-4)
 
 
 def test_a_contender_that_is_another_machine_stops_everything():

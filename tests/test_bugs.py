@@ -100,8 +100,8 @@ def nan_within_a_few_steps() -> bool:
 
 
 def rows_stay_equal() -> bool:
-    rows = trace(steps=42).memory
-    return bool((rows == rows[:, :, :1]).all())
+    rows = trace(steps=42).memory  # but for rounding: a processor need not treat the last rows as it does the first
+    return bool((rows - rows[:, :, :1]).abs().max() <= 1e-4 * rows.abs().max())
 
 
 def rows_of_a_batch_start_differently() -> bool:

@@ -26,28 +26,33 @@ def test_the_parameter_counts_of_table_3(row):
         assert count == int(row["parameters"])
 
 
-def small():
+def small(scale=1.0):
     torch.manual_seed(0)
     model = LSTM(LSTMConfig(3, 2, 5)).double()
     for weight in model.parameters():
         weight.data.add_(0.3 * torch.randn_like(weight))
+    for weight in model.output.parameters():
+        weight.data.mul_(scale)
     return model, torch.randn(6, 2, 3, dtype=torch.float64)
 
 
-def test_equals_its_twin():
-    model, inputs = small()
+@pytest.mark.parametrize("scale", twins.SCALES)
+def test_equals_its_twin(scale):
+    model, inputs = small(scale)
     with torch.no_grad():
         logits, _ = model(inputs)
     for b in range(2):
         twin = twins.stacked_lstm(model, inputs[:, b].numpy())
-        np.testing.assert_allclose(logits[:, b], twin, atol=1e-12, rtol=0)
+        twins.assert_near(logits[:, b], twin)
 
 
-def test_two_halves_are_the_whole():
-    model, inputs = small()
-    whole, _ = model(inputs)
-    first, state = model(inputs[:2])
-    torch.testing.assert_close(torch.cat([first, model(inputs[2:], state)[0]]), whole, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("scale", twins.SCALES)
+def test_two_halves_are_the_whole(scale):
+    model, inputs = small(scale)
+    with torch.no_grad():
+        whole, _ = model(inputs)
+        first, state = model(inputs[:2])
+        twins.assert_near(torch.cat([first, model(inputs[2:], state)[0]]), whole)
 
 
 def test_sizes_of_any_integer_type():

@@ -13,6 +13,8 @@ import pytest
 from ntm import __main__ as command_line
 from ntm import paper, runs
 
+pytestmark = pytest.mark.once  # many processes, killed and asked to stop
+
 TINY = ["--hidden", "5", "--locations", "4", "--width", "3", "--length", "1", "2", "--batch", "2"]
 
 pytestmark = pytest.mark.once  # processes and what they say are the same on every processor

@@ -1,6 +1,5 @@
 """Equations 2 to 4."""
 
-import numpy as np
 import pytest
 import torch
 import twins
@@ -16,16 +15,18 @@ def drawn(b=2, h=3, n=5, m=4):
     return torch.randn(b, n, m, **kwargs), weighting, torch.rand(b, h, m, **kwargs), torch.randn(b, h, m, **kwargs)
 
 
+@pytest.mark.parametrize("scale", twins.SCALES)
 @pytest.mark.parametrize("h, n", [(1, 1), (1, 6), (3, 5)])
-def test_equations(h, n):
+def test_equations(h, n, scale):
     content, w, e, a = (x.detach() for x in drawn(h=h, n=n))
+    content, a = scale * content, scale * a
     reads, written = memory.read(content, w), memory.write(content, w, e, a)
     for b in range(2):
         twin = twins.write(content[b].numpy(), w[b].numpy(), e[b].numpy(), a[b].numpy())
-        np.testing.assert_allclose(written[b], twin, atol=1e-12, rtol=0)
+        twins.assert_near(written[b], twin)
         for head in range(h):
             twin = twins.read(content[b].numpy(), w[b, head].numpy())
-            np.testing.assert_allclose(reads[b, head], twin, atol=1e-12, rtol=0)
+            twins.assert_near(reads[b, head], twin)
 
 
 def test_gradients():
@@ -34,10 +35,12 @@ def test_gradients():
     assert gradcheck(memory.write, (content, w, e, a))
 
 
-def test_the_order_of_heads_does_not_matter():
-    content, w, e, a = drawn()
+@pytest.mark.parametrize("scale", twins.SCALES)
+def test_the_order_of_heads_does_not_matter(scale):
+    content, w, e, a = (x.detach() for x in drawn())
+    content, a = scale * content, scale * a
     turned = memory.write(content, w.flip(1), e.flip(1), a.flip(1))
-    torch.testing.assert_close(memory.write(content, w, e, a), turned, rtol=0, atol=1e-14)
+    twins.assert_near(memory.write(content, w, e, a), turned)
 
 
 def test_full_erase_leaves_only_the_add():

@@ -1,6 +1,5 @@
 """The machine as a whole: against its twin, its state, its limits, and what it refuses."""
 
-import numpy as np
 import pytest
 import torch
 import twins
@@ -17,11 +16,13 @@ KINDS = [
 ]
 
 
-def machine(dtype=torch.float64, seed=0, **sizes):
+def machine(dtype=torch.float64, seed=0, scale=1.0, **sizes):
     torch.manual_seed(seed)
     model = NTM(NTMConfig(**{**SIZES, **sizes})).to(dtype)
     for weight in model.parameters():  # also those that start at zero
         weight.data.add_(0.3 * torch.randn_like(weight))
+    for weight in model.output.parameters():
+        weight.data.mul_(scale)
     return model
 
 
@@ -29,15 +30,16 @@ def sequence(steps=7, batch=2, dtype=torch.float64):
     return torch.randn(steps, batch, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
+@pytest.mark.parametrize("scale", twins.SCALES)
 @pytest.mark.parametrize("sizes", KINDS)
-def test_equals_its_twin(sizes):
-    model, inputs = machine(**sizes), sequence()
+def test_equals_its_twin(sizes, scale):
+    model, inputs = machine(scale=scale, **sizes), sequence()
     with torch.no_grad():
         trace = model.trace(inputs)
     for b in range(2):
         twin = twins.ntm(model, inputs[:, b].numpy())
         for name, values in trace._asdict().items():
-            np.testing.assert_allclose(values[:, b], twin[name], atol=1e-12, rtol=0, err_msg=name)
+            twins.assert_near(values[:, b], twin[name], about=name)
 
 
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])
@@ -57,19 +59,21 @@ def test_the_names_of_the_trace():
     assert Trace._fields == tuple(names.split())
 
 
+@pytest.mark.parametrize("scale", twins.SCALES)
 @pytest.mark.parametrize("sizes", KINDS)
-def test_state_goes_in_and_comes_out(sizes):
-    model, inputs = machine(**sizes), sequence()
+@torch.no_grad()
+def test_state_goes_in_and_comes_out(sizes, scale):
+    model, inputs = machine(scale=scale, **sizes), sequence()
     whole, end = model(inputs)
     again, _ = model(inputs)
     first, state = model(inputs[:3])
     second, same_end = model(inputs[3:], state)
     one_by_one = torch.cat([model(inputs[:, b : b + 1])[0] for b in range(2)], dim=1)
     assert torch.equal(whole, again)
-    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=0, atol=1e-12)
-    torch.testing.assert_close(same_end.memory, end.memory, rtol=0, atol=1e-12)
-    torch.testing.assert_close(one_by_one, whole, rtol=0, atol=1e-12)
-    torch.testing.assert_close(model.trace(inputs).logits, whole, rtol=0, atol=1e-12)
+    twins.assert_near(torch.cat([first, second]), whole)
+    twins.assert_near(same_end.memory, end.memory)
+    twins.assert_near(one_by_one, whole)
+    twins.assert_near(model.trace(inputs).logits, whole)
 
 
 def test_what_was_read_reaches_the_controller():

@@ -106,6 +106,13 @@ def test_the_example_of_the_readme(python):
     assert said.stdout.startswith("Score(") and "Warning" not in said.stderr, said.stderr
 
 
+def test_in_a_notebook_without_widgets_it_is_silent(python):
+    notebook = "import sys, types; shell = types.SimpleNamespace(config={'IPKernelApp': {}}); "
+    notebook += "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: shell); "
+    said = run(python, "-c", notebook + "from ntm import training; print(training.tqdm.__module__)")
+    assert (said.stdout, said.stderr) == ("tqdm.asyncio\n", "")  # the bar of terminals
+
+
 def test_the_command_line(python):
     said = run(python, "-m", "ntm", "--help")
     assert said.returncode == 0 and "train" in said.stdout and not said.stderr

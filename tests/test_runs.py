@@ -22,6 +22,8 @@ import torch
 from ntm import LSTM, NTM, LSTMConfig, NTMConfig, paper, runs, tasks, training
 from ntm.runs import files, folder
 
+pytestmark = pytest.mark.once  # many processes, killed and asked to stop
+
 SIZES = NTMConfig(hidden=5, locations=4, width=3)
 SMALL = {
     "repeat-copy": tasks.RepeatCopySizes((1, 2), (1, 3)),
@@ -435,8 +437,11 @@ def limited_files():
 def test_files_that_may_not_grow(uninterrupted, tmp_path):
     command = [*COMMAND, "--out", str(tmp_path / "run")]
     process = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited_files)
-    assert process.returncode == 2 and process.stderr.count("\n") == 1
-    assert "checkpoint.safetensors cannot be written (File too large)" in process.stderr
+    said = [
+        line for line in process.stderr.splitlines() if "compiled code is not kept" not in line
+    ]  # where none is yet
+    assert process.returncode == 2 and len(said) == 1
+    assert "checkpoint.safetensors cannot be written (File too large)" in said[0]
     assert not [name for name in contents(tmp_path / "run") if name.startswith(".")]
     assert start(tmp_path / "run").wait() == 0
     assert_same(tmp_path / "run", uninterrupted)

@@ -2,7 +2,15 @@
 
 import numpy as np
 
+SCALES = [1e-3, 1.0, 1e3]  # of what is compared
 EPSILON = 1e-6  # as in the package, added to the product of two norms
+
+
+def assert_near(ours, theirs, part=1e-12, about=""):
+    """Two ways to compute one thing in float64 differ by rounding, which is a part of the largest number in it."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape, about
+    assert np.abs(ours - theirs).max() <= part * np.abs(theirs).max(), about
 
 
 def sigmoid(x):

@@ -74,7 +74,7 @@ def failure(source: Path, scratch: Path, error: Exception) -> str:
     code = [cell for cell in run.cells if cell.cell_type == "code"]
     begun = [cell for cell in code if cell.metadata.get("papermill", {}).get("start_time")]
     if not begun:
-        return f"before its first cell: {type(error).__name__}: {' '.join(str(error).split())[:300]}."
+        return f"before its first cell: {type(error).__name__}: {shortened(str(error))}."
     number = sum("injected-parameters" not in cell.metadata.get("tags", []) for cell in begun)
     if isinstance(error, papermill.PapermillExecutionError):
         what = f"{error.ename}: {error.evalue}"
@@ -82,8 +82,17 @@ def failure(source: Path, scratch: Path, error: Exception) -> str:
         what = "the kernel died, as it does where memory runs out (fewer chapters at a time: make JOBS=1 book)"
     else:
         what = f"{type(error).__name__}: {error}"
-    first_line = begun[-1].source.strip().partition("\n")[0]
-    return f"code cell {number} ({first_line}): {' '.join(what.split())[:300]}."
+    return f"code cell {number} ({first_line(begun[-1])}): {shortened(what)}."
+
+
+def first_line(cell: nbformat.NotebookNode) -> str:
+    """Of a cell's source."""
+    return str(cell.source).strip().partition("\n")[0]
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, on one line."""
+    return " ".join(text.split())[:300]
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -100,8 +109,24 @@ def clean(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {}) or "text/html" in o.data]
 
 
+def warnings_in(notebook: Path) -> list[str]:
+    """What an executed chapter printed to standard error, which no page should show: a line for each cell."""
+    code = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell for cell in code if "injected-parameters" not in cell.metadata.get("tags", [])]
+    said = [" ".join(o.text for o in cell.outputs if o.get("name") == "stderr") for cell in code]
+    return [
+        f"{notebook.name}, code cell {number} ({first_line(cell)}) printed to standard error: {shortened(text)}"
+        for number, (cell, text) in enumerate(zip(code, said, strict=True), 1)
+        if text
+    ]
+
+
 def site(notebooks: Path, output: Path) -> Path:
     """Build the pages from the executed `notebooks` into `output`/_build/html and return the first page."""
+    chapters = [path for path in sorted(notebooks.glob("*.ipynb")) if (ROOT / "book" / path.name).exists()]
+    complaints = [line for chapter in chapters for line in warnings_in(chapter)]
+    if complaints:
+        raise ValueError("\n".join(complaints))
     pages = output / "_build" / "html"
     shutil.rmtree(pages, ignore_errors=True)  # Sphinx leaves the pages of removed chapters behind
     sources = shutil.ignore_patterns("*.ipynb", ".*")

@@ -116,7 +116,7 @@ def simulate(name: str, arguments: list[str]) -> Result:
         variables = environment(MACHINES[name], name, Path(scratch))
         run = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     last = (run.stdout.strip().splitlines() or [""])[-1]
-    counts = {what: int(count) for count, what in re.findall(r"(\d+) ([a-z]+)", last.partition(" in ")[0])}
+    counts = {what: int(count) for count, what in re.findall(r"(\d+) (failed|passed|skipped|error)", last)}
     return Result(run.returncode, counts, time.monotonic() - start, run.stdout + run.stderr)
 
 
@@ -140,7 +140,7 @@ def run_all(runs: list[tuple[str, list[str]]], jobs: int) -> bool:
             results.append(result)
             if not result.passed:
                 print(result.said, flush=True)
-    kinds = dict.fromkeys(kind for result in results for kind in result.counts)
+    kinds = dict.fromkeys(kind for result in results for kind in result.counts)  # closes as pytest does
     total = ", ".join(f"{sum(result.counts.get(kind, 0) for result in results)} {kind}" for kind in kinds)
     print(f"{total} in {time.monotonic() - start:.2f}s")
     return all(result.passed for result in results)

@@ -57,7 +57,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """See :func:`is_finished`."""
+        """Whether the last update was made and scored."""
         return is_finished(self.folder)
 
     def _put_away(self) -> None:

@@ -9,15 +9,15 @@ from matplotlib import pyplot as plt
 from matplotlib.animation import FuncAnimation, PillowWriter
 
 from ntm import NTM, paper, runs, tasks
-from ntm.book import plotting
+from ntm.book import plotting, saved_runs
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
-FOLDERS = {"NTM-LSTM": "copy-ntm-lstm", "NTM-FF": "copy-ntm-ff", "LSTM": "copy-lstm"}
+SEEDS = {"NTM-LSTM": saved_runs.SEEDS, "NTM-FF": saved_runs.SEEDS, "LSTM": (0, 1, 2)}
 
 
 def copying(length: int = 12, seed: int = 7) -> None:
-    """A trained machine copies a list, one frame per time step."""
-    machine = runs.load(paper.DATA / "runs" / "copy-ntm-lstm-0")
+    """The clearest of the saved machines copies a list, one frame per time step."""
+    machine = saved_runs.load(*saved_runs.clearest())
     batch = tasks.copy(1, length, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         trace = cast(NTM, machine).trace(batch.inputs)
@@ -52,8 +52,9 @@ def learning_curves() -> None:
     """Cost against training sequences of our three networks, beside the paper's Figure 3."""
     figure, axes = plt.subplots(figsize=(7.2, 3.4), dpi=110)
     for name, colour in plotting.COLOURS.items():
-        logs = [runs.read_log(paper.DATA / "runs" / f"{FOLDERS[name]}-{seed}") for seed in (0, 1, 2)]
-        plotting.learning_curve(axes, logs, f"{name}, ours", colour)
+        logs = [runs.read_log(saved_runs.folder(name, seed)) for seed in SEEDS[name]]
+        words = " (an earlier recipe, not trained to its end)" if name == "LSTM" else ""
+        plotting.learning_curve(axes, logs, f"{name}, ours{words}", colour)
         axes.plot(*paper.curves(3)[name], "--", color=colour, lw=1, label=f"{name}, the paper's Figure 3")
     axes.set(xscale="log", ylim=(0, 90))
     axes.legend(frameon=False, fontsize=7)

@@ -33,7 +33,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """The paper's loss: binary cross-entropy in nats per bit that counts, computed from the logits.
+    """Binary cross-entropy in nats per bit that counts, computed from the logits.
 
     (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes.
     """
@@ -54,7 +54,7 @@ def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> 
 def nats_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy in nats, summed over a sequence, mean over the batch: the paper's cost, to be minimised.
 
-    Its gradients are as many times those of ``cross_entropy`` as bits count in a sequence.
+    (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes. Its gradients are as many times those of ``cross_entropy`` as bits count in a sequence.
     """
     return _nats(logits, *_beside(logits, targets, mask)) / mask.shape[1]
 
@@ -167,7 +167,7 @@ class GravesRMSProp(torch.optim.Optimizer):
 class TrainingConfig:
     """How to train; the defaults are the book's recipe for copying.
 
-    ``training.PAPER`` is what the paper states for its copy task, in batches of one, of which it says nothing.
+    ``paper.recipe`` has what the paper states for each task and network, as far as it does.
     Raises ValueError for values that no training can have.
     """
 
@@ -178,7 +178,7 @@ class TrainingConfig:
     learning_rate: float = 3e-3  # at the first update
     halve_every: int = 1500  # updates in which the learning rate halves, 0 for never; a constant one has relapses
     clip: Literal["norm", "value"] = "norm"  # of the whole gradient, or of each of its elements
-    clip_at: float = 0.3  # the paper's bound, 10, lets a single step undo a thousand
+    clip_at: float = 0.3  # of the loss's gradient; the book's chapter on speed has what becomes of machines with 10
     # Locations of an NTM's memory while it trains, least and most, drawn for each batch; None: its own number. Copy's
     # longest sequences have 42 steps: heads that move on at every step come round to where they began, as they will
     # on longer sequences in a larger memory, and cannot count on when.

@@ -228,8 +228,8 @@ def repeat_copy(
 
     ``length`` and ``repeats`` are numbers or ranges from which one is drawn for the whole batch. T = length times
     (1 + repeats), and 3; X = bits + 2, the last two the start flag and the number of repeats, which also ends the
-    input; Y = bits + 1, the last one the end marker. The number is given less the mean of the range ``normalised``, over its standard
-    deviation. One sequence of two vectors, to be repeated three times, with only two bits:
+    input; Y = bits + 1, the last one the end marker. The number is given less the mean of the range ``normalised``,
+    over its standard deviation. One sequence of two vectors, to be repeated three times, with only two bits:
 
         time step     0 1 2 3    4 5 6 7 8 9 10
         bit 0         . 1 . .    . . . . . . .

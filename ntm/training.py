@@ -54,7 +54,8 @@ def huber(logits: Tensor, targets: Tensor, mask: Tensor, delta: float = 1.0) -> 
 def nats_per_sequence(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy in nats, summed over a sequence, mean over the batch: the paper's cost, to be minimised.
 
-    (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes. Its gradients are as many times those of ``cross_entropy`` as bits count in a sequence.
+    (T,B,Y), (T,B,Y), (T,B) -> a number. Raises ValueError for other shapes. Its gradients are as many times those
+    of ``cross_entropy`` as bits count in a sequence.
     """
     return _nats(logits, *_beside(logits, targets, mask)) / mask.shape[1]
 

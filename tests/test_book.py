@@ -18,8 +18,9 @@ from playwright.sync_api import Browser, Page
 
 import book
 
-# All in one worker, since the tests hand on what the former ones made: chapters, then the site, then its pages.
-pytestmark = [pytest.mark.xdist_group("book"), pytest.mark.once]
+# The tests hand on what the former ones made: chapters, then the site, then its pages. So `make test` gives each file to
+# one worker.
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())

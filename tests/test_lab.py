@@ -21,8 +21,6 @@ from playwright.sync_api import Browser, Page
 from test_book import CHAPTERS as ALL
 from test_book import SMALL, source
 
-pytestmark = pytest.mark.xdist_group("lab")  # one JupyterLab for all
-
 CHAPTERS = ALL if os.environ.get("NTM_LAB") == "all" else ["index", "memory", "copy_task", "glossary"]
 SETTINGS = '{"windowingMode": "none"}'  # every cell is drawn, also those out of sight
 # A role, a directive, a target and a label as JupyterLab draws them: the backticks are gone.

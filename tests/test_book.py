@@ -18,8 +18,7 @@ from playwright.sync_api import Browser, Page
 
 import book
 
-# The tests hand on what the former ones made: chapters, then the site, then its pages. So `make test` gives each file to
-# one worker.
+# Tests hand on what the former ones made: chapters, the site, its pages. So `make test` gives each file to one worker.
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent

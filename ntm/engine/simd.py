@@ -215,7 +215,6 @@ def band(rows: int, columns: int) -> Callable[..., None]:
     """A function for numba that adds to some rows of a product, in tiles as wide as the registers allow."""
     wide, middle, narrow = tile(rows, columns), tile(rows, 3), tile(rows, 1)
 
-    @compiler.jit()
     def add_band(out, source, weight, b):
         j, width = 0, weight.shape[1]
         while j + columns * LANES <= width:
@@ -228,7 +227,9 @@ def band(rows: int, columns: int) -> Callable[..., None]:
             narrow(out, source, weight, b, j)
             j += LANES
 
-    return add_band
+    # The linker tells functions apart by name, also those that other processes compiled and kept.
+    add_band.__qualname__ = add_band.__name__ = f"add_band_{rows}_{columns}"
+    return compiler.jit()(add_band)
 
 
 _many, _four, _two, _one = band(ROWS, 3), band(4, 3), band(2, 6), band(1, 9)

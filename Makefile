@@ -30,9 +30,8 @@ _build/site: $(EXECUTED) $(PAGES)
 _build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
 	@$(BIN)/python tools/book.py execute $< $@
 
-test: lint ## check the sources, the package, every chapter at small sizes, the pages in a browser, and other processors
+test: lint ## check the sources, the package, every chapter at small sizes, and the pages in a browser
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
-	@$(BIN)/python tools/machines.py
 
 machines: $(VENV) ## all tests and all chapters as each of the other processors that can be simulated (hours)
 	@$(BIN)/python tools/machines.py --all

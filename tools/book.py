@@ -21,6 +21,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import strip_color
 
@@ -30,6 +31,14 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 class ChapterError(Exception):
     """A chapter that did not run to its end: one line that says where, what, and where to read more."""
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel that is asked to stop, and not interrupted first, which it may report as an error beside the cell's."""
+
+    async def _async_interrupt_kernel(self) -> None:
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
 
 
 def execute(source: Path, destination: Path, parameters: dict[str, object]) -> None:
@@ -51,7 +60,13 @@ def execute(source: Path, destination: Path, parameters: dict[str, object]) -> N
         scratch = Path(folder) / source.name
         try:
             papermill.execute_notebook(
-                str(source), str(scratch), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+                str(source),
+                str(scratch),
+                parameters,
+                kernel_name="python3",
+                cwd=str(source.parent),
+                progress_bar=False,
+                kernel_manager_class=Kernel,
             )
         except Exception as error:  # a cell's own, or one of the machinery's many
             log.write_text(strip_color(f"{error}" if caused_by_cell(error) else traceback.format_exc()))

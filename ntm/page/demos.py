@@ -4,7 +4,7 @@
     demos.LearnDemo(fault="sigmoid_on_the_weighting")
 
 Each is shown when it is the last value of a cell, in a published page as in a live Jupyter. The page holds the machine
-(:mod:`ntm.page.machine`), weights in half precision, and a script; it names no address.
+(``ntm/page/machine``), weights in half precision, and a script; it names no address.
 """
 
 import json
@@ -91,7 +91,7 @@ class CopyDemo(_Demo):
 class LearnDemo(_Demo):
     """A small machine that learns to copy in the page, from random weights, in seconds, with or without a fault.
 
-    `seed` is of its weights and lists, `fault` a name of :data:`ntm.bugs.FAULTS` or none; a reader may change them.
+    `seed` is of its weights and lists, `fault` a name of ``ntm.bugs.FAULTS`` or none; a reader may change them.
 
     Raises ValueError for a fault that is unknown or not there in a page, or an unknown controller.
     """

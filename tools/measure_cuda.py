@@ -30,7 +30,7 @@ NETWORKS: dict[str, NTMConfig | LSTMConfig] = {
     network: paper.CONFIGS["copy", network] for network in ("ntm-ff", "ntm-lstm", "lstm")
 }
 BATCHES = {"cpu": (1, 8, 64), "cuda": (1, 8, 64, 256, 1024)}
-LEAST, ROUNDS = 2.0, 3  # seconds of a round, and rounds
+LEAST, ROUNDS = 1.0, 3  # seconds of a round, and rounds
 
 
 def built(config: NTMConfig | LSTMConfig, device: str, dtype: torch.dtype = torch.float32) -> NTM | LSTM:

@@ -298,12 +298,8 @@ def open_page(browser: Browser, address: str, **options) -> tuple[Page, list[str
     return page, faults
 
 
-# Known faults of what autodoc makes: its lists of definitions, and long names on a phone.
-FAULTY = [pytest.param(name, marks=pytest.mark.xfail(reason="autodoc's markup")) for name in ("reference", "genindex")]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", [*CHAPTERS, "search", *FAULTY])
+@pytest.mark.parametrize("name", [*CHAPTERS, "search", "reference"])
 def test_page(name, scheme, site, browser):
     page, faults = open_page(browser, f"{site.as_uri()}/{name}.html", color_scheme=scheme)
     with page:

@@ -1,5 +1,5 @@
-// The memory to try: one head writes into a few rows and reads them, by the machine's own memory.js. Needs the machine's
-// bundle, parts.js and knobs.js before it.
+// The memory to try: one head writes into a few rows and reads them, by the machine's own memory.js. Needs the
+// bundle of the machine, parts.js and knobs.js before it.
 (() => {
   const { element, row, button, sentence, look, watch } = ntm.parts;
   const { decimals, where, group, cells, board } = ntm.knobs;
@@ -18,7 +18,7 @@
 .ntm-memory p.ntm-demo-says { min-height: 2.8em; }
 @container (max-width: 840px) {
   .ntm-toy { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .ntm-toy > :first-child { grid-column: 1 / -1; grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .ntm-toy > :first-child { grid-column: 1 / -1; grid-template-columns: repeat(2, minmax(0, 1fr)); column-gap: 1.5rem; }
 }
 @container (max-width: 520px) {
   .ntm-toy { --line: 1.45rem; grid-template-columns: minmax(0, 1fr); }

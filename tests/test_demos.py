@@ -440,6 +440,17 @@ def test_it_fits_a_window_and_everybody_can_use_it(shown, build, width, height, 
     assert one.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("build", [AddressingLab, MemoryToy])
+def test_nothing_is_cut_at_any_width(shown, build):
+    [lab] = shown(build())
+    for width in (360, 440, 520, 560, 640, 660, 680, 720, 800, 920, 945, 1000):
+        lab.page.set_viewport_size({"width": width, "height": 800})
+        cut = lab.locator(".ntm-knobs label, .ntm-knobs, .ntm-demo-name").evaluate_all(
+            "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+        )
+        assert cut == [], width
+
+
 def test_it_is_small_and_names_no_host():
     text = demo().html()
     assert "://" not in LearnDemo().html() and "LearnDemo: a" in LearnDemo()._repr_mimebundle_()["text/plain"]

@@ -9,7 +9,7 @@
   const STAY = [0, 1, 0], FORWARD = [0, 0, 1];
 
   const STYLE = `${ntm.knobs.STYLE}
-.ntm-stage { display: grid; grid-template-columns: minmax(13rem, 2fr) 3fr; gap: 0.15rem 1.5rem; align-items: end;
+.ntm-stage { display: grid; grid-template-columns: minmax(17rem, 2fr) 3fr; gap: 0.15rem 1.5rem; align-items: end;
   margin-bottom: 0.5rem; }
 .ntm-stage .ntm-demo-row { flex-wrap: nowrap; margin: 0; }
 .ntm-stage .ntm-demo-row .ntm-demo-name { flex: 1; white-space: normal; }
@@ -17,7 +17,7 @@
 .ntm-locations { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: 2px;
   font-size: 11px; text-align: center; }
 .ntm-addressing .ntm-cells:not(.ntm-bars) { cursor: pointer; }
-@container (max-width: 560px) {
+@container (max-width: 660px) {
   .ntm-stage { --ntm-bar: 1.75rem; grid-template-columns: minmax(0, 1fr); margin-bottom: 0.4rem; }
   .ntm-addressing p.ntm-demo-says { min-height: 8.4em; }
 }`;

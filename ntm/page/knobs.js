@@ -10,7 +10,7 @@ globalThis.ntm.knobs ??= (() => {
 .ntm-lab.ntm-dark { --ntm-less: #ffb067; }
 .ntm-lab p.ntm-demo-says { margin: 0; }
 .ntm-lab .ntm-demo-name { margin: 0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.ntm-knobs { display: flex; gap: 0.25rem 0.75rem; }
+.ntm-knobs { display: flex; gap: 0.25rem 0.5rem; }
 .ntm-knobs label { flex: 1 1 0; min-width: 0; margin: 0; display: grid; grid-template-columns: auto 1fr; gap: 0 0.4rem;
   align-items: baseline; font-size: 12px; line-height: 1.2; white-space: nowrap; }
 .ntm-knobs output { justify-self: end; font-variant-numeric: tabular-nums; }

@@ -7,16 +7,17 @@
   const FULL = 5, MOST = 8; // what gets the full colour, and the most that is added
 
   const STYLE = `${ntm.knobs.STYLE}
-.ntm-toy { --line: 1.75rem; display: grid; grid-template-columns: minmax(0, 1.7fr) repeat(2, minmax(0, 1fr));
+.ntm-toy { --line: 1.75rem; display: grid; grid-template-columns: minmax(0, 1.5fr) repeat(2, minmax(0, 1fr));
   gap: 0.75rem 1.5rem; margin-bottom: 0.5rem; }
-.ntm-toy > div { display: grid; grid-row: span 4; grid-template-rows: subgrid; gap: 0.25rem 0.75rem; align-items: end; }
+.ntm-toy > div { display: grid; grid-template-columns: minmax(0, 1fr); grid-row: span 4; grid-template-rows: subgrid;
+  gap: 0.25rem 0.75rem; align-items: end; }
 .ntm-toy > :first-child { grid-template-columns: minmax(0, 1fr) minmax(0, 1.2fr); }
 .ntm-toy > :first-child > :first-child { grid-column: 1 / -1; }
 .ntm-toy > :first-child > :nth-last-child(-n+2) { grid-column: 2; }
 .ntm-toy .ntm-cells > div { line-height: var(--line); }
 .ntm-toy-rows .ntm-knobs { height: calc(var(--line) + 2px); align-items: center; }
 .ntm-memory p.ntm-demo-says { min-height: 2.8em; }
-@container (max-width: 840px) {
+@container (max-width: 920px) {
   .ntm-toy { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .ntm-toy > :first-child { grid-column: 1 / -1; grid-template-columns: repeat(2, minmax(0, 1fr)); column-gap: 1.5rem; }
 }

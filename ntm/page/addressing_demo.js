@@ -11,7 +11,7 @@
   const STYLE = `${ntm.knobs.STYLE}
 .ntm-stage { display: grid; grid-template-columns: minmax(17rem, 2fr) 3fr; gap: 0.15rem 1.5rem; align-items: end;
   margin-bottom: 0.5rem; }
-.ntm-stage .ntm-demo-row { flex-wrap: nowrap; margin: 0; }
+.ntm-stage .ntm-demo-row { flex-wrap: nowrap; margin: 0 0 0.25rem; }
 .ntm-stage .ntm-demo-row .ntm-demo-name { flex: 1; white-space: normal; }
 .ntm-stage select:last-child { flex: none; padding: 0 0.3rem; font-size: 12px; }
 .ntm-locations { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: 2px;

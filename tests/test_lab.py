@@ -123,6 +123,26 @@ def test_a_chapter_reads_well_after_it_ran(name, lab, browser):
         assert page.locator(".jp-Notebook .progress-bar-danger, .jp-Notebook .bar-danger").count() == 0
 
 
+def test_a_laboratory_is_a_widget_whose_setting_python_sees_and_sets(folder, lab, browser):
+    shown = """
+import ipywidgets
+from ntm.page import demos
+toy, label = demos.MemoryToy(), ipywidgets.Label()
+ipywidgets.dlink((toy.widget, "setting"), (label, "value"))
+toy"""
+    cells = [nbformat.v4.new_code_cell(text) for text in (shown.strip(), "label")]
+    cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "toy.ipynb")
+    with open_chapter(browser, lab, "toy") as page:
+        run_all(page)
+        toy = page.locator(".jp-OutputArea-output .ntm-demo")
+        toy.get_by_role("slider", name="row 3", exact=True).fill("1")
+        page.locator(".widget-label", has_text="0,0,0,1;1,1,0;7,0,0;").wait_for()
+        assert "at row 3 (1.00 of the weight). With these weights it reads (4.00, 4.00, 4.00)" in toy.inner_text()
+        assert "#toy=" not in page.url
+
+
 def test_a_link_leads_to_a_section_of_another_chapter(lab, browser):
     with open_chapter(browser, lab, "memory") as page:
         page.locator(".jp-RenderedMarkdown a:text-is('read vector')").click()

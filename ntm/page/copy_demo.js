@@ -2,7 +2,7 @@
 // parts.js before it.
 (() => {
   const { element, row, button, slider, picture, panel, sentence } = ntm.parts;
-  const { look: lookOf, pen, sheet, weightings, watch } = ntm.parts;
+  const { place, look: lookOf, pen, sheet, weightings, watch } = ntm.parts;
 
   // milliseconds: of all steps, at 40 to 250 each; of one step for who asked for less motion
   const PLAY = 5000, CALM_PACE = 600;
@@ -17,9 +17,6 @@
   border: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
 .ntm-copy-grid [aria-selected=true] { background: currentColor; }
 .ntm-copy-grid :focus-visible { position: relative; z-index: 1; border-radius: 0; }`;
-
-  // The location with the most weight.
-  const place = (weighting) => weighting.indexOf(Math.max(...weighting));
 
   // The locations that matter, in order, from the first after the widest gap round the ring.
   function locationsThatMatter({ locations, weighting }) {

@@ -50,8 +50,8 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     return made;
   };
 
-  const slider = (shown, name, least, most, action) => {
-    const input = element("input", { type: "range", min: least, max: most, step: 1 }), output = element("output");
+  const slider = (shown, name, least, most, action, step = 1) => {
+    const input = element("input", { type: "range", min: least, max: most, step }), output = element("output");
     input.setAttribute("aria-label", name);
     input.addEventListener("input", () => action(Number(input.value)));
     output.setAttribute("aria-hidden", "true");
@@ -75,6 +75,9 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     quiet(false);
     return { says, quiet };
   };
+
+  // The location with the most weight.
+  const place = (weighting) => weighting.indexOf(Math.max(...weighting));
 
   // The colours that hold where `root` stands; light text is on a dark page, whatever the theme is called.
   function look(root) {
@@ -150,15 +153,34 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
   }
 
   // Mounts every demo of a kind that stands in the page and was not mounted yet, with its data.
+  const mounts = {};
   function mountAll(kind, style, mount) {
     dress("demo", STYLE);
     dress(kind, style);
+    mounts[kind] = mount;
     for (const root of document.querySelectorAll(`.ntm-${kind}:not([data-ready])`)) {
       root.dataset.ready = "yes";
       mount(root, JSON.parse(root.querySelector("script").textContent));
     }
   }
 
+  // In a live Jupyter: a demo of a kind as a view of a widget, whose `setting` follows the demo's and leads it.
+  const render = (kind) => ({ model, el }) => {
+    const root = element("div", { className: `ntm-demo ntm-${kind}` });
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", model.get("name"));
+    el.append(root);
+    const tell = (setting) => {
+      model.set("setting", setting);
+      model.save_changes();
+    };
+    const { restore } = mounts[kind](root, JSON.parse(model.get("data")), tell);
+    const follow = () => restore(model.get("setting"));
+    follow();
+    model.on("change:setting", follow);
+    return () => model.off("change:setting", follow);
+  };
+
   const controls = { element, row, button, slider, picture, panel, sentence };
-  return { ...controls, look, pen, sheet, weightings, watch, mountAll, GUTTER };
+  return { ...controls, place, look, pen, sheet, weightings, watch, mountAll, render, GUTTER };
 })();

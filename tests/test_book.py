@@ -71,7 +71,7 @@ SMALL: dict[str, dict[str, object]] = {
         "longest": 2,
     },
     "bce_or_huber": {"updates_faulty": 6, "lists": 2, "updates": 10, "seeds": [0]},
-    "subtle_bugs": {"updates": 20, "sequences": 2, "length": 4},
+    "subtle_bugs": {"sequences": 2, "length": 4},
     "how_to_debug": {"updates": 2, "updates_of_one": 2},
     "reproducing": {"updates": 20},
     "glossary": {},

@@ -20,7 +20,7 @@ def test_it_runs_and_leaves_the_numbers(tmp_path, browser):
     results = json.loads(output.read_text(encoding="utf-8"))
     kept = json.loads((measure_page.ROOT / "data/page.json").read_text(encoding="utf-8"))
     assert results.keys() == kept.keys() == {"host", "learning", "step", "bytes", "half_precision"}
-    assert [row["sequences"] >= 400 for row in results["learning"]] == [True] * 3
+    assert [row["sequences"] >= 400 for row in results["learning"]] == [True] * 4
     assert results["learning"][0].keys() == kept["learning"][0].keys()
     [(name, ms)] = results["step"].items()
     assert ms > 0 and results["bytes"].keys() == {"bundle", name}
@@ -36,6 +36,8 @@ def test_what_was_measured_keeps_what_the_book_says_of_it():
     for controller in ("feedforward", "lstm"):
         assert [row["seed"] for row in rows[controller,]] == list(range(1, 11))
         assert sum(row["solved"] for row in rows[controller,]) >= 9
+    for fault in measure_page.FAULTS:
+        assert [row["seed"] for row in rows["feedforward", fault]] == list(range(1, 11))
     assert not any(row["solved"] for row in rows["feedforward", "sigmoid_on_the_weighting"])
     assert max(row["longest_task"] for row in kept["learning"] if not row["faults"]) < 50
     assert max(kept["step"].values()) < 1

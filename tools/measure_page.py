@@ -34,6 +34,7 @@ from ntm.page import machine
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = sorted((ROOT / "data/runs").glob("copy-ntm-*"))
 SEEDS = range(1, 11)
+FAULTS = ("sigmoid_on_the_weighting", "shift_without_gradient")  # that the book shows learning in a page
 LENGTHS = {20: 128, 120: 128}  # vectors and locations that half precision is tried with
 LISTS = 100
 
@@ -71,8 +72,8 @@ STEP = """([encoded, lists]) => {
 
 
 def learning(page: Page, seeds: range, until: int) -> list[dict[str, Any]]:
-    """Every seed with either controller, and with a sigmoid on the weighting; at most `until` sequences each."""
-    kinds = [("feedforward", []), ("lstm", []), ("feedforward", ["sigmoid_on_the_weighting"])]
+    """Every seed with either controller, and with each fault of FAULTS; at most `until` sequences each."""
+    kinds = [("feedforward", []), ("lstm", []), *(("feedforward", [fault]) for fault in FAULTS)]
     rows = []
     for controller, faults in kinds:
         for seed in tqdm(seeds, f"{controller} {' '.join(faults)}"):

@@ -56,21 +56,28 @@ SLOWER = 1.5  # times the median of the right machine
 WORSE = 8.0  # wrong bits more than the right machine, one vector
 
 
-def classify(fault: str, faulty: list[dict[str, Any]], right: list[dict[str, Any]]) -> str:
-    """What a fault does, from rows of machines with it and without any; medians are over the seeds."""
+Rows = list[dict[str, Any]]  # of the machines of an experiment, one for each seed
 
-    def median(name: str, rows: list[dict[str, Any]]) -> float:
+
+def classify(fault: str, faulty: Rows, right: Rows) -> str:
+    """What a fault does, from machines with it and right ones."""
+
+    def median(name: str, rows: Rows) -> float:
         return statistics.median(row[name] for row in rows)
 
-    def until_solved(rows: list[dict[str, Any]]) -> float:
-        return statistics.median(row["solved_at"] or row["updates"] for row in rows)
+    def until_solved(rows: Rows) -> float:
+        times = [row["solved_at"] or row["updates"] for row in rows]
+        return statistics.median(times)
 
     def worse(name: str) -> bool:
         return median(name, faulty) > median(name, right) + WORSE
 
-    if all(row["solved_at"] is None for row in faulty):
-        return "stops learning (proved)" if fault in PROVED else "stops learning (seen)"
-    if any(row["solved_at"] is None for row in faulty) or until_solved(faulty) >= SLOWER * until_solved(right):
+    late = until_solved(faulty) >= SLOWER * until_solved(right)
+    never = [row["solved_at"] is None for row in faulty]
+    if all(never):
+        how = "proved" if fault in PROVED else "seen"
+        return f"stops learning ({how})"
+    if any(never) or late:
         return "slows learning"
     if worse("redrawn_20") and not worse("wrong_20"):
         return "stops generalisation over initial states"

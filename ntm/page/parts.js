@@ -123,8 +123,12 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     drawing.setLineDash([]);
     drawing.globalAlpha = 1;
     drawing.textAlign = "right";
-    drawing.fillText(first, GUTTER - 5, 9);
-    drawing.fillText(last, GUTTER - 5, height - 1);
+    const zero = 9 + ((map.height - 1 - last) * (height - 10)) / Math.max(map.height - 1, 1);
+    const numbers = first > last ? [[0, zero]] : []; // on the circle: where the numbers begin again
+    for (const end of [[first, 9], [last, height - 1]]) {
+      if (numbers.every(([, y]) => Math.abs(y - end[1]) >= 11)) numbers.push(end);
+    }
+    for (const [location, y] of numbers) drawing.fillText(location, GUTTER - 5, y);
     drawing.textAlign = "center";
     drawing.fillText("list comes in", GUTTER + (length + 1) * wide * 0.5, height + 12);
     drawing.fillText("list comes out", GUTTER + width - length * wide * 0.5, height + 12);

@@ -123,10 +123,11 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     drawing.setLineDash([]);
     drawing.globalAlpha = 1;
     drawing.textAlign = "right";
-    const zero = 9 + ((map.height - 1 - last) * (height - 10)) / Math.max(map.height - 1, 1);
-    const numbers = first > last ? [[0, zero]] : []; // on the circle: where the numbers begin again
-    for (const end of [[first, 9], [last, height - 1]]) {
-      if (numbers.every(([, y]) => Math.abs(y - end[1]) >= 11)) numbers.push(end);
+    const row = (height - 10) / Math.max(map.height - 1, 1), before = map.height - 1 - last;
+    const zero = 9 + before * row, seam = [[0, zero], [first + before - 1, zero - Math.max(row, 11)]];
+    const numbers = []; // on the circle also those where they begin again, which go first where there is no room for all
+    for (const number of [...(first > last ? seam : []), [first, 9], [last, height - 1]]) {
+      if (number[1] >= 9 && numbers.every(([, y]) => Math.abs(y - number[1]) >= 11)) numbers.push(number);
     }
     for (const [location, y] of numbers) drawing.fillText(location, GUTTER - 5, y);
     drawing.textAlign = "center";

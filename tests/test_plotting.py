@@ -26,6 +26,14 @@ def test_strip_has_time_from_left_to_right(axes):
     picture = axes.images[0]
     np.testing.assert_array_equal(picture.get_array(), values.T)
     assert picture.get_extent() == [-0.5, 2.5, 6.5, 4.5]
+    assert all(tick == round(tick) for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_majorticklocs())
+
+
+def test_strips_can_share_a_scale(axes):
+    plotting.strip(axes, torch.tensor([[-1.0, 0.5]]), "title", signed=True)
+    assert axes.images[0].get_clim() == (-1, 1)
+    plotting.strip(axes, torch.tensor([[-1.0, 0.5]]), "title", signed=True, limit=3)
+    assert axes.images[1].get_clim() == (-3, 3)
 
 
 def test_learning_curve_draws_every_run_and_their_median(axes):

@@ -53,8 +53,7 @@ def learning_curves() -> None:
     figure, axes = plt.subplots(figsize=(7.2, 3.4), dpi=110)
     for name, colour in plotting.COLOURS.items():
         logs = [runs.read_log(saved_runs.folder(name, seed)) for seed in SEEDS[name]]
-        words = " (an earlier recipe, not trained to its end)" if name == "LSTM" else ""
-        plotting.learning_curve(axes, logs, f"{name}, ours{words}", colour)
+        plotting.learning_curve(axes, logs, f"{name}, ours", colour)
         axes.plot(*paper.curves(3)[name], "--", color=colour, lw=1, label=f"{name}, the paper's Figure 3")
     axes.set(xscale="log", ylim=(0, 90))
     axes.legend(frameon=False, fontsize=7)

@@ -13,6 +13,7 @@ import torch
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ntm.book.prose import say
@@ -42,18 +43,27 @@ def use_style() -> None:
 
 
 def strip(
-    axes: Axes, values: Tensor | np.ndarray, title: str, rows: str = "", signed: bool = False, first_row: int = 0
+    axes: Axes,
+    values: Tensor | np.ndarray,
+    title: str,
+    rows: str = "",
+    signed: bool = False,
+    first_row: int = 0,
+    limit: float | None = None,
 ) -> None:
     """A picture of (T, rows) with time from left to right: 0 dark to 1 bright, or blue to red where signed.
 
-    ``rows`` labels the vertical axis, ``first_row`` is the number of its first row.
+    ``rows`` labels the vertical axis, ``first_row`` is the number of its first row. ``limit`` is the end of the colour
+    scale, by default the largest of the values; pictures that are to be compared want the same.
     """
     picture = np.asarray(values, dtype=float).T
     extent = (-0.5, picture.shape[1] - 0.5, first_row + picture.shape[0] - 0.5, first_row - 0.5)
-    limit = max(np.abs(picture).max(), 1e-9)
+    limit = max(np.abs(picture).max() if limit is None else limit, 1e-9)
     low, high = (-limit, limit) if signed else (0, max(1.0, limit))
     axes.imshow(picture, cmap="RdBu_r" if signed else "viridis", vmin=low, vmax=high, extent=extent)
     axes.set(title=title, ylabel=rows)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))  # steps and rows are counted
     axes.spines[:].set_visible(False)
 
 

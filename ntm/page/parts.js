@@ -126,8 +126,13 @@ html[data-theme] .bd-content div.cell_output .text_html:has(> .ntm-demo):not(#_)
     drawing.setLineDash([]);
     drawing.globalAlpha = 1;
     drawing.textAlign = "right";
-    drawing.fillText(first, GUTTER - 5, 9);
-    drawing.fillText(last, GUTTER - 5, height - 1);
+    const row = (height - 10) / Math.max(map.height - 1, 1), before = map.height - 1 - last;
+    const zero = 9 + before * row, seam = [[0, zero], [first + before - 1, zero - Math.max(row, 11)]];
+    const numbers = []; // on the circle also those where they begin again, which go first where there is no room for all
+    for (const number of [...(first > last ? seam : []), [first, 9], [last, height - 1]]) {
+      if (number[1] >= 9 && numbers.every(([, y]) => Math.abs(y - number[1]) >= 11)) numbers.push(number);
+    }
+    for (const [location, y] of numbers) drawing.fillText(location, GUTTER - 5, y);
     drawing.textAlign = "center";
     drawing.fillText("list comes in", GUTTER + (length + 1) * wide * 0.5, height + 12);
     drawing.fillText("list comes out", GUTTER + width - length * wide * 0.5, height + 12);

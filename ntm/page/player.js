@@ -131,9 +131,11 @@ function picture(root, canvas, data, pick) {
   function ticks(labels, cell, room, draw) { // the labels there is room for: round numbers, or as many as fit
     const numeric = labels.every(Number.isInteger);
     const every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((n) => n * cell >= room) ?? 1000;
+    const seam = numeric ? labels.findIndex((label, i) => i && label < labels[i - 1]) : -1; // of a circle: has its label
     let before = -Infinity;
     labels.forEach((label, i) => {
-      if ((numeric ? label : i) % every || (i - before) * cell < room) return;
+      const crowded = (i - before) * cell < room || (i < seam && (seam - i) * cell < room);
+      if (i !== seam && ((numeric ? label : i) % every || crowded)) return;
       before = i;
       draw(label, (i + 0.5) * cell);
     });

@@ -144,6 +144,8 @@ def site(notebooks: Path, output: Path) -> Path:
         raise ValueError("\n".join(complaints))
     pages = output / "_build" / "html"
     shutil.rmtree(pages, ignore_errors=True)  # Sphinx leaves the pages of removed chapters behind
+    for left in notebooks.glob(".running-*"):  # by a build that was killed
+        shutil.rmtree(left)
     sources = shutil.ignore_patterns("*.ipynb", ".*")
     shutil.copytree(ROOT / "book", notebooks, ignore=sources, dirs_exist_ok=True)
     # One file of MathJax that asks for no other, instead of the package's own extension, which copies 15 MB.

@@ -29,6 +29,7 @@ import functools
 import itertools
 import logging
 import os
+import pickle
 import re
 import signal
 import sys
@@ -189,6 +190,17 @@ def segment(
     return HandedIn(found, log[-1] if log else None, error)
 
 
+class _Call:
+    """Pickled, it is the call of ``segment``, made where it is unpickled: a scheduler needs nothing of this package."""
+
+    def __init__(self, *words: Any) -> None:
+        self.words = words
+
+    def __reduce__(self) -> tuple[Callable[..., HandedIn], tuple[Any, ...]]:
+        """The function and its arguments."""
+        return segment, self.words
+
+
 def dask_setup(worker: Any) -> None:
     """What a worker of this computer does first: Ctrl-C is for who started the sweep, and ends the workers with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -236,8 +248,11 @@ class _Folder:
 
     def given(self) -> dict[str, bytes]:
         """What a worker needs to go on."""
-        names = (folder.CONFIG, folder.CHECKPOINT, folder.LOG)
-        return {name: (self.path / name).read_bytes() for name in names if (self.path / name).exists()}
+        paths = [self.path / name for name in (folder.CONFIG, folder.CHECKPOINT, folder.LOG)]
+        try:
+            return {path.name: path.read_bytes() for path in paths if path.exists()}
+        except OSError as error:
+            raise files.unreadable(self.path, error) from None
 
     def keep(self, found: dict[str, bytes]) -> None:
         """Write what was handed in, in an order in which a kill leaves a run that can go on."""
@@ -331,8 +346,8 @@ def _compute(
         def submit(name: str) -> Any:
             key = f"segment-{uuid.uuid4().hex}"
             names[key] = name
-            words = left[name], folders[name].given(), hand_in, folders[name].path, identity
-            return client.submit(segment, *words, key=key, priority=first[name])
+            call = _Call(left[name], folders[name].given(), hand_in, folders[name].path, identity)
+            return client.submit(pickle.loads, pickle.dumps(call), key=key, priority=first[name])
 
         waiting = _distributed().as_completed([submit(name) for name in left], loop=client.loop)
         for future in waiting:
@@ -350,6 +365,8 @@ def _compute(
                 end: training.Score | str = runs.read_score(folders[name].path)
             except (_Failed, runs.RunError) as error:
                 end = " ".join(str(error).split())
+            finally:
+                future.release()  # what is kept here is not to be computed again where a worker is lost that has it
             folders[name].close()
             ended(name, end)
 
@@ -403,7 +420,6 @@ def _connected(scheduler: str | os.PathLike[str] | None, workers: int | None, mo
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
                     scheduler_kwargs={"dashboard": False},
-                    dashboard=False,
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
                     preload=[__name__],

@@ -53,6 +53,7 @@ from ntm.runs.versions import versions
 HAND_IN = 30.0  # seconds of training after which a worker hands in what it has
 LISTS, TABLES = ("tasks", "networks", "seeds"), ("recipes", "sizes", "models")
 NETWORKS = tuple(dict.fromkeys(network for _, network in paper.CONFIGS))
+NOTHING = "cannot do what it is asked: install there what is installed here"
 CONNECT = 10  # seconds in which a scheduler must answer
 
 
@@ -338,7 +339,9 @@ def _compute(
     """
     identity, first = _identity(), {name: -place for place, name in enumerate(left)}
     for worker, found in client.run(_identity, on_error="return").items():
-        _check(identity, found if isinstance(found, dict) else {"ntm": repr(found)}, f"the worker {worker}")
+        if isinstance(found, Exception):
+            raise OtherWorker(f"the worker {worker} {NOTHING} ({found})")
+        _check(identity, found, f"the worker {worker}")
     with ExitStack() as stack:
         folders = {name: stack.enter_context(closing(_Folder(out / name, config))) for name, config in left.items()}
         names: dict[str, str] = {}
@@ -384,7 +387,7 @@ def _result(future: Any) -> HandedIn:
         if isinstance(error, OtherWorker):
             raise error
         if isinstance(error, ImportError):
-            raise OtherWorker(f"a worker cannot import what it needs ({error}): install there what is installed here")
+            raise OtherWorker(f"a worker {NOTHING} ({error})")
         raise _Failed(f"{type(error).__name__}: {error}")
     raise ConnectionError("the scheduler is lost; what was handed in is kept, and the same command goes on from there")
 
@@ -402,14 +405,28 @@ def _distributed() -> Any:
 
 
 @contextmanager
+def _silent() -> Iterator[None]:
+    """Dask says nothing: what a user should know is said here, in one line."""
+    loggers = [each for name, each in logging.root.manager.loggerDict.items() if name.startswith("distributed")]
+    levels = [(each, each.level) for each in loggers if isinstance(each, logging.Logger)]
+    for each, _ in levels:
+        each.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for each, level in levels:
+            each.setLevel(level)
+
+
+@contextmanager
 def _connected(scheduler: str | os.PathLike[str] | None, workers: int | None, most: int) -> Iterator[Any]:
     """A client of a cluster: of this computer, with no more than ``most`` workers, or of a scheduler."""
     distributed = _distributed()
     import dask
 
     large = {"distributed.admin.large-graph-warning-threshold": "1 GiB"}  # a checkpoint may be, and is meant to be
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what a user should know is said here
     with ExitStack() as stack:
+        stack.enter_context(_silent())
         stack.enter_context(dask.config.set(large))
         if scheduler is None:
             address = stack.enter_context(

@@ -339,6 +339,8 @@ def _compute(
     """
     identity, first = _identity(), {name: -place for place, name in enumerate(left)}
     for worker, found in client.run(_identity, on_error="return").items():
+        if isinstance(found, OSError):  # it was lost meanwhile; those that come later are checked at each segment
+            continue
         if isinstance(found, Exception):
             raise OtherWorker(f"the worker {worker} {NOTHING} ({found})")
         _check(identity, found, f"the worker {worker}")

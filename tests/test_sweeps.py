@@ -13,6 +13,7 @@ from pathlib import Path
 import distributed
 import pytest
 
+from ntm import __main__ as command_line
 from ntm import paper, runs, sweeps, tasks, training
 from ntm.runs import files
 
@@ -211,7 +212,19 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, at_hand, capsys):
     assert files.read_tensors(failed / "failure.safetensors")
     said = capsys.readouterr().err.splitlines()
     assert f"{failed.name}: failed: {why}" in [line.rpartition(" (")[0] for line in said]
-    assert run(tmp_path / "wild.toml", tmp_path / "out") == ([], NAMES[:2], done.failed)  # and it fails again
+    with pytest.raises(SystemExit, match="1"):  # and it fails again
+        command_line.sweep(tmp_path / "wild.toml", tmp_path / "out", hand_in=0)
+    out, error = capsys.readouterr()
+    assert out == "finished 0 runs, 2 were finished before, 2 failed\n"
+    assert error.endswith("".join(f"failed: {name}: {why}\n" for name, why in done.failed.items()))
+
+
+def test_the_command_prints_an_object_for_each_run(small, tmp_path, at_hand, capsys):
+    command_line.sweep(small, tmp_path / "out")
+    *each, last = capsys.readouterr().out.splitlines()
+    scores = {name: runs.read_score(tmp_path / "out" / name)._asdict() for name in NAMES}
+    assert [json.loads(line) for line in each] == [{"run": str(tmp_path / "out" / n)} | scores[n] for n in NAMES]
+    assert last == "finished 3 runs, 0 were finished before, 0 failed"
 
 
 def test_what_dask_says_of_a_task_is_a_failure_too(small, tmp_path, at_hand, monkeypatch):
@@ -437,12 +450,8 @@ def test_workers_and_sweeps_that_are_killed(small, tmp_path, cluster):
     os.kill(pid, signal.SIGKILL)
 
     before = [contents(out / name) for name in NAMES[:2]]
-    again = cluster(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    said, trouble = again.communicate(timeout=300)
-    assert again.returncode == 0, trouble
-    first, last = said.splitlines()
-    assert json.loads(first)["run"] == str(out / NAMES[2])
-    assert last == "finished 1 runs, 2 were finished before, 0 failed"
+    again = run(small, out, scheduler=tmp_path / "scheduler.json")
+    assert again == ([NAMES[2]], NAMES[:2], {})
     assert [contents(out / name) for name in NAMES[:2]] == before
     updates = (notes / "updates").read_text().split("\n")[:-1]
     twice = ["2 6", "3 6"]  # by who was killed, and by who took over

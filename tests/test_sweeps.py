@@ -488,7 +488,8 @@ def test_interrupted_on_this_computer(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert said.splitlines() == ["interrupted; the same command goes on from what was handed in"]
+    assert said.startswith("interrupted; the same command goes on from what was handed in\n")
+    assert "Traceback" not in said  # Python itself may warn of a semaphore of a worker that was killed at work
     until(lambda: no_processes_of(process.pid), 20)
     assert not list(out.glob("*/.*"))
 

@@ -20,10 +20,10 @@ import torch
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ntm import checks, experiments, interrupts, paper, runs, tasks
+from ntm import checks, experiments, interrupts, paper, runs, sweeps, tasks
 from ntm.lstm import LSTMConfig
 from ntm.model import NTMConfig
-from ntm.training import NonFiniteError, TrainingConfig, measure
+from ntm.training import NonFiniteError, Score, TrainingConfig, measure, tqdm
 
 LARGEST_THREADS = 1024  # a guard against a slip of the keyboard: the system does not give out any number
 
@@ -180,7 +180,7 @@ def solve(
         limit: sequences after which a seed is given up.
     """
     configs = [_config(task, sizes, model, replace(training, seed=seed)) for seed in seeds]
-    usual = _recipe(task, _network(model))
+    usual = experiments.recipe(task, _network(model))
     for name in ("seed", "updates", "keep_every"):
         if getattr(training, name) != getattr(usual, name):
             raise ValueError(f"{name}={getattr(training, name)}: solve has --seeds and --limit, and keeps no weights")
@@ -197,14 +197,42 @@ def solve(
     print(f"solved {len(solved)} of {len(outcomes)} seeds{median}")
 
 
+def sweep(
+    file: Positional[Path],
+    out: Path,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    hand_in: float = sweeps.HAND_IN,
+) -> None:
+    """Train every run of a sweep, or go on with one that was interrupted; prints one JSON object for each as it ends.
+
+    What a sweep's file holds is said at the head of ntm/sweeps.py. A run that fails does not stop the others; then the
+    exit status is 1.
+
+    Args:
+        file: tasks, networks, recipes and seeds, as TOML.
+        out: the folder in which each run has its own.
+        scheduler: of a Dask cluster, its address or the file that it writes; without one, this computer is the cluster.
+        workers: processes on this computer, one per core where no number is given.
+        hand_in: seconds of training after which a worker hands in what it has, to be kept.
+    """
+
+    def tell(name: str, score: Score) -> None:
+        tqdm.write(json.dumps({"run": str(out / name), **score._asdict()}))
+        sys.stdout.flush()
+
+    try:
+        done = sweeps.run(file, out, scheduler, workers, hand_in, progress=sys.stderr.isatty(), report=tell)
+    except KeyboardInterrupt:
+        _quit(130, "interrupted; the same command goes on from what was handed in")
+    print(f"finished {len(done.finished)} runs, {len(done.before)} were finished before, {len(done.failed)} failed")
+    if done.failed:
+        _quit(1, "\n".join(f"failed: {name}: {why}" for name, why in done.failed.items()))
+
+
 def _network(model: NTMConfig) -> str:
     """Its name in the paper's tables."""
     return "ntm-ff" if model.controller == "feedforward" else "ntm-lstm"
-
-
-def _recipe(task: str, network: str) -> TrainingConfig:
-    """A recipe belongs to its task: for copying it is the quick one, else the paper's."""
-    return TrainingConfig() if task == "copy" else paper.recipe(task, network)
 
 
 def _defaults(words: list[str]) -> dict[str, dict[str, Any]]:
@@ -219,7 +247,7 @@ def _defaults(words: list[str]) -> dict[str, dict[str, Any]]:
         command: {
             "sizes": tasks.TASKS[task](),
             "model": paper.CONFIGS[task, network],
-            "training": _recipe(task, network),
+            "training": experiments.recipe(task, network),
         }
         for command, network in [("train", machine), ("solve", machine), ("baseline", "lstm")]
     }
@@ -277,6 +305,7 @@ def main() -> None:
         "baseline": baseline,
         "evaluate": evaluate,
         "solve": solve,
+        "sweep": sweep,
     }
     try:
         _parsed(commands)()

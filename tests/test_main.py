@@ -67,9 +67,11 @@ def lstm(tmp_path_factory):
 
 
 def test_help(said):
-    assert all(name in said("--help") for name in ("train", "baseline", "evaluate", "solve"))
+    assert all(name in said("--help") for name in ("train", "baseline", "evaluate", "solve", "sweep"))
     assert "--learning-rate" in said("train", "--help")
     assert "Train one new machine per seed" in said("solve", "--help")
+    assert "--scheduler" in said("sweep", "--help")
+    assert "none.toml" in said("sweep", "none.toml", "--out", "out", code=2)
 
 
 def test_evaluate_prints_one_object(run, said):

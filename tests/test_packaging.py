@@ -16,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parent.parent
 SMALLER = ("updates=10_000", "updates=3")  # all that is changed in the README's example
+ONLY_FOR_SWEEPS = ["dask", "distributed"]
 ONLY_FOR_THE_BOOK = ["matplotlib", "IPython", "ipywidgets", "anywidget", "ipykernel", "traitlets"]
 
 
@@ -94,7 +95,7 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
 
 
 def test_the_environment_has_only_what_was_asked_for(python):
-    absent = f"import importlib.util as u; print([n for n in {ONLY_FOR_THE_BOOK} if u.find_spec(n)])"
+    absent = f"import importlib.util as u; print([n for n in {ONLY_FOR_THE_BOOK + ONLY_FOR_SWEEPS} if u.find_spec(n)])"
     assert run(python, "-c", absent).stdout.strip() == "[]"
 
 

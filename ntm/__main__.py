@@ -280,8 +280,12 @@ def _parsed(commands: dict[str, Callable[..., None]]) -> Callable[[], None]:
         except SystemExit as left:
             if left.code != 2:
                 raise
-    lines = (line.strip("│ ") for line in said.getvalue().splitlines() if line[:1] not in "╭╰")
-    raise ValueError(" ".join(";" if set(line) == {"─"} else line for line in lines if line).replace(" ;", ";"))
+    lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line[:1] not in "╭╰"]
+    lines = [";" if set(line) <= {"─", "-"} else line for line in lines if line]
+    if lines[1:2] == [";"]:  # where no box can be drawn its title is a line of its own
+        del lines[:2]
+    words = " ".join(lines).replace(" ;", ";")
+    raise ValueError(re.sub(r"Error parsing __tyro-\S+: |; For full helptext.*", "", words))
 
 
 def _quit(status: int, message: str = "") -> NoReturn:

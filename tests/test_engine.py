@@ -1,6 +1,11 @@
 """The compiled engine: held to the literal model in values and gradients, and in how it lives with torch."""
 
 import copy
+import os
+import subprocess
+import sys
+import threading
+import time
 import warnings
 
 import pytest
@@ -8,7 +13,7 @@ import torch
 
 import ntm
 from ntm import NTM, NTMConfig, tasks, training
-from ntm.engine import compiler, same
+from ntm.engine import arrays, compiler, same
 from ntm.model import State
 
 pytestmark = pytest.mark.skipif(compiler.why_not() is not None, reason="the literal model runs where nothing compiles")
@@ -160,22 +165,53 @@ def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, cont
         assert row[:5] == pytest.approx(other[:5], rel=1e-9)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
-    threads, results = torch.get_num_threads(), []
+THREADS = """
+import torch
+from ntm import NTM, NTMConfig, tasks, training
+
+results = []
+for count in (1, 2, 3):
+    torch.set_num_threads(count)
+    torch.manual_seed(0)
+    model = NTM(NTMConfig(hidden=20, locations=20, width=8))
+    batch = tasks.copy(11, 6, torch.Generator().manual_seed(0))
+    model(batch.inputs)[0].square().sum().backward()
+    grads = [p.grad.clone() for p in model.parameters()]
+    training.train(model, tasks.copy, training.TrainingConfig(updates=5, batch=11), progress=False)
+    results.append([*grads, *(p.detach().clone() for p in model.parameters())])
+print(all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True)))
+"""
+
+
+@pytest.mark.parametrize("cores", ["1", "16"])
+def test_results_do_not_depend_on_the_number_of_threads(cores):
+    # Threads that we start have torch's first count of threads, not the one that was set: that of 16 cores shows it.
+    variables = {**os.environ, "OMP_NUM_THREADS": cores}
+    run = subprocess.run([sys.executable, "-c", THREADS], env=variables, capture_output=True, text=True)
+    assert run.stdout == "True\n", run.stderr
+
+
+def test_many_threads_may_take_leases():
+    interval, until, errors = sys.getswitchinterval(), time.monotonic() + 1, []
+
+    def work():
+        try:
+            while time.monotonic() < until:
+                held = [arrays.Lease(torch.float32, {"a": (size,)}) for size in (3, 5, 2)]
+                assert len({lease.buffer.data_ptr() for lease in held}) == 3
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    sys.setswitchinterval(1e-6)
     try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            torch.manual_seed(0)
-            model = NTM(NTMConfig(hidden=20, locations=20, width=8))
-            batch = tasks.copy(11, 6, torch.Generator().manual_seed(0))
-            model(batch.inputs)[0].square().sum().backward()
-            grads = [p.grad.clone() for p in model.parameters()]
-            config = training.TrainingConfig(updates=5, batch=11)
-            training.train(model, tasks.copy, config, progress=False)
-            results.append([*grads, *(p.detach().clone() for p in model.parameters())])
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+        sys.setswitchinterval(interval)
+    assert not errors
 
 
 def test_what_is_evaluated_needs_no_memory_for_a_backward():

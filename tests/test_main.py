@@ -185,7 +185,7 @@ def test_a_warning_is_one_line(tmp_path, monkeypatch, said):
         (["train", "copy", "--keep-every", "-1"], "keep_every=-1: must be a whole number of at least 0"),
         (["train", "copy", "--learning-rate", "-1"], "learning_rate=-1.0: must be positive and finite"),
         (["train", "copy", "--clip-at", "inf"], "clip_at=inf: must be positive and finite"),
-        (["train", "copy", "--seed", "9" * 20], "seed=99999999999999999999: must be a whole number from 0 to"),
+        (["train", "copy", "--seed", "9" * 20], "error: seed=99999999999999999999: must be a whole number from 0 to"),
         (["train", "copy", "--seed", "-1"], "seed=-1: must be a whole number from 0 to"),
         (["train", "copy", "--train-locations", "5", "4"], "train_locations=(5, 4): must be whole numbers from 1 to"),
         (["train", "copy", "--train-locations", "0", "4"], "train_locations=(0, 4): must be whole numbers from 1 to"),

@@ -1,5 +1,6 @@
 """The machine as a whole: against its twin, its state, its limits, and what it refuses."""
 
+import numpy as np
 import pytest
 import torch
 import twins
@@ -191,3 +192,8 @@ def test_functions_are_called_through_their_modules(monkeypatch):
 
 def test_a_state_is_a_named_tuple():
     assert State._fields == ("controller", "reads", "weighting", "memory")
+
+
+def test_sizes_of_any_integer_type():
+    config = NTMConfig(np.int64(3), torch.tensor(2), hidden=np.uint8(5), locations=np.int32(9))
+    assert config == NTMConfig(3, 2, hidden=5, locations=9) and type(config.locations) is int

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ntm import tasks
+from ntm import NTM, NTMConfig, tasks
 from ntm.model import Trace
 from ntm.page import player
 
@@ -231,3 +231,16 @@ def test_the_script_defines_no_global_names(page):
     names = re.findall(r"^(?:function|const) (\w+)", player.SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
     assert "mount" in names
     assert not shown.page.evaluate("names => names.filter(name => name in window)", [n for n in names if n != "render"])
+
+
+def test_inputs_that_are_numbers_are_not_cut_to_bits():
+    machine = NTM(NTMConfig(inputs=10, outputs=8, hidden=6, locations=8, width=4))
+    batch = tasks.priority_sort(1, vectors=5, kept=3, generator=torch.Generator().manual_seed(0))
+    inputs = batch.inputs[:, 0]
+    assert inputs.min() < 0
+    drawn = json.loads(player.play(machine.trace(batch.inputs), batch).data)["panels"][0]
+    copied = tasks.copy(1, 2)
+    bits = json.loads(player.play(machine.trace(copied.inputs), copied).data)["panels"][0]
+    assert drawn["title"] == bits["title"] == "inputs"
+    assert drawn["diverging"] and drawn["high"] == -drawn["low"] >= inputs.abs().max() - 1e-6
+    assert (bits["low"], bits["high"]) == (0, 1) and not bits["diverging"]

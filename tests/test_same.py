@@ -198,6 +198,16 @@ def test_autocast_is_obeyed():
         model(inputs, state)
 
 
+def test_a_training_step_under_autocast():
+    results = []
+    for path in PATHS.values():
+        model, config = machine().float(), training.TrainingConfig(updates=3, batch=2, train_locations=None)
+        with path(), torch.autocast("cpu", torch.bfloat16):
+            log = training.train(model, functools.partial(tasks.copy, bits=2), config, progress=False)
+        results.append([torch.tensor(log[-1].loss), *(p.detach() for p in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 # --- what is done to a machine ------------------------------------------------------------------------------
 
 
@@ -489,6 +499,21 @@ def test_a_lesion_of_a_returned_state():
             state.reads[:] += 1
             logits = model(inputs, state)[0]
             results.append([logits, *state.detach()[1:]])
+    alike(*results)
+
+
+@pytest.mark.skipif(compiler.why_not() is not None, reason="nothing is compiled")
+def test_back_through_a_lesion():
+    # Literally, torch asks for a copy: what is changed in place was needed for the gradient.
+    results = []
+    for path, own in zip(PATHS.values(), (lambda part: part, torch.clone), strict=True):
+        model, inputs = machine(), draw().inputs
+        with path():
+            _, state = model(inputs)
+            state = state._replace(memory=own(state.memory))
+            state.memory[:, 3] = 0
+            model(inputs, state)[0].square().sum().backward()
+        results.append([p.grad for p in model.parameters()])
     alike(*results)
 
 

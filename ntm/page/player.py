@@ -240,7 +240,11 @@ def play(
     ]
     r = reads.shape[1]
     outputs = 1 / (1 + np.exp(-one(trace.logits)))
-    left = [tape("inputs", one(batch.inputs), vmin=0, vmax=1, axis="channel"), *vectors[r:], *heads[r:]]
+    inputs = one(batch.inputs)
+    bits = bool(inputs.min() >= 0 and inputs.max() <= 1)  # else they are numbers, such as priorities
+    vmin, vmax = (0, 1) if bits else (None, None)
+    given = tape("inputs", inputs, vmin=vmin, vmax=vmax, diverging=inputs.min() < 0, axis="channel")
+    left = [given, *vectors[r:], *heads[r:]]
     right = [tape("outputs", outputs, vmin=0, vmax=1, axis="channel", mask=one(batch.mask)), *vectors[:r], *heads[:r]]
     shown = memory[:, locations].swapaxes(1, 2)
     picture = frame(

@@ -102,6 +102,7 @@ def test_a_live_curve_is_there_before_while_and_after(shown, monkeypatch):
         report(machine, log[:1])
         report(machine, log)  # too soon to be drawn
     assert len(shown) == 3 and "after 8 sequences, at 70.00 bits" in shown[2]
+    assert all("in a memory of 5 locations" in picture for picture in shown[1:])
     cost, writing, reading = figures[0].axes
     assert cost.lines[0].get_xydata().tolist() == [[4, 80], [8, 70]]
     assert cost.get_xlim() == (0, 100) and cost.get_ylim()[0] == 0 < 24 < cost.get_ylim()[1]

@@ -30,8 +30,9 @@ def copying(length: int = 12, seed: int = 7) -> None:
     ]
     figure, axes = plt.subplots(2, 2, figsize=(7.2, 3.6), sharex=True, dpi=90)
     images = []
+    names = {"inputs": "channel", "outputs": "bit"}
     for a, (values, title, signed) in zip(axes.T.ravel(), [panels[i] for i in (0, 2, 1, 3)], strict=True):
-        plotting.strip(a, values, title, "location" if "weighting" in title else "channel", signed)
+        plotting.strip(a, values, title, names.get(title, "location"), signed)
         images.append((a.images[0], a.images[0].get_array()))
     for a in axes[1]:
         a.set(xlabel="time step")
@@ -55,7 +56,7 @@ def learning_curves() -> None:
         logs = [runs.read_log(saved_runs.folder(name, seed)) for seed in SEEDS[name]]
         plotting.learning_curve(axes, logs, f"{name}, ours", colour)
         axes.plot(*paper.curves(3)[name], "--", color=colour, lw=1, label=f"{name}, the paper's Figure 3")
-    axes.set(xscale="log", ylim=(0, 90))
+    axes.set(xscale="log", ylim=(0, None))
     axes.legend(frameon=False, fontsize=7)
     figure.savefig(FIGURES / "learning_curves.png")
     plt.close(figure)

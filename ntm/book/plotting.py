@@ -140,6 +140,7 @@ def live_curve(
     axes[2].set(title="read weighting", xticks=[], yticks=[])
     waiting = "Waiting for the first updates. If the engine has to be compiled first, once, that takes half a minute."
     handle = display(Markdown(captioned(_points(figure, "An empty plot."), waiting)), display_id=True)
+    caption = f"The machine {{}}. On the right its two heads on one list, in a memory of {locations} locations."
     ready, latest = time.perf_counter(), None
 
     def draw(model: NTM, log: Sequence[Row]) -> str:
@@ -161,7 +162,7 @@ def live_curve(
         latest, started = (model, log), time.perf_counter()
         if started >= ready:
             words = draw(model, log)
-            handle.update(Markdown(captioned(_points(figure, words), f"The machine {words}.")))
+            handle.update(Markdown(captioned(_points(figure, words), caption.format(words))))
             figure.set_layout_engine("none")  # the panels keep their places, and the next drawing is faster
             now = time.perf_counter()
             ready = now + max(every, 20 * (now - started))
@@ -170,7 +171,7 @@ def live_curve(
     if latest:
         words = draw(*latest)
         alt = f"The cost while the machine trained, {words}, beside its write and its read weighting over a list."
-        handle.update(Markdown(captioned(picture(figure, alt), f"The machine {words}.")))
+        handle.update(Markdown(captioned(picture(figure, alt), caption.format(words))))
 
 
 def _points(figure: Figure, alt: str) -> str:

@@ -1,5 +1,7 @@
 """The runs with faults: the rule of the classes, and what is saved."""
 
+import statistics
+
 import pytest
 import torch
 
@@ -81,3 +83,13 @@ def test_a_saved_machine_does_what_its_row_says(name):
         machine = fault_runs.machine(name)
         assert isinstance(machine, NTM) and machine.config == NTMConfig(hidden=35)
         assert faults.wrong(machine, 20) == pytest.approx(saved["wrong_20"], abs=0.1)
+
+
+def test_guessing_is_asked_of_the_lists_of_the_runs():
+    """Machines that never read are the worse the longer the lists of a block were."""
+    saved = fault_runs.rows("nothing read")
+    read_nothing = [statistics.mean(costs) for costs in zip(*(row["bits"] for row in saved), strict=True)]
+    guessed = fault_runs.guessing(saved)
+    late = slice(5, None)  # until then they learn
+    assert statistics.correlation(guessed[late], read_nothing[late]) > 0.8
+    assert all(cost < 1.01 * guess for cost, guess in zip(read_nothing, guessed, strict=True))

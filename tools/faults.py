@@ -27,7 +27,6 @@ from ntm import NTM, NTMConfig, bugs, experiments, tasks, training
 from ntm.book import fault_runs
 from ntm.book.side_by_side import SideBySide
 
-BLOCK = 100  # updates between two points of a curve
 SOLVED = 0.1  # wrong bits per sequence, mean over a block
 SEQUENCES = 20  # of each length measured
 SPARE_SEED = 1000  # added to a machine's own where it is built again
@@ -115,8 +114,7 @@ def machines_of(experiment: Experiment, more: int = 0) -> list[NTM]:
 
 def start(experiment: Experiment) -> SideBySide:
     """The machines of an experiment, ready to be trained as one."""
-    seed = experiment.seeds[0]
-    recipe = training.TrainingConfig(seed, batch=bugs.ROWS, train_locations=experiment.train_locations, own_every=0)
+    recipe = fault_runs.recipe(experiment.seeds[0], experiment.train_locations)
     losses = [LOSSES[experiment.loss] for _ in experiment.seeds]
     return SideBySide(machines_of(experiment), tasks.copy, recipe, losses)
 
@@ -172,8 +170,8 @@ def run(name: str, experiment: Experiment) -> list[dict[str, Any]]:
             costs = together.update(update)
             nan_at = [at or (None if c.isfinite() else update) for at, c in zip(nan_at, costs[0], strict=True)]
             sums += costs
-            if update % BLOCK == 0:
-                curve.append(sums / BLOCK)
+            if update % fault_runs.BLOCK == 0:
+                curve.append(sums / fault_runs.BLOCK)
                 sums = torch.zeros(3, many)
             if all(nan_at):
                 break
@@ -182,7 +180,7 @@ def run(name: str, experiment: Experiment) -> list[dict[str, Any]]:
             blocks = [[round(float(v), 4) for v in costs[:, i]] for costs in curve if costs[:, i].isfinite().all()]
             solved = [k + 1 for k, costs in enumerate(blocks) if costs[2] < SOLVED]
             row = {"experiment": name, "faults": experiment.faults, "loss_name": experiment.loss, "seed": seed}
-            row |= {"updates": experiment.updates, "solved_at": BLOCK * solved[0] if solved else None}
+            row |= {"updates": experiment.updates, "solved_at": fault_runs.BLOCK * solved[0] if solved else None}
             row |= {"nan_at": nan_at[i], **({} if nan_at[i] else measure(machine, seed))}
             row |= {key: [costs[k] for costs in blocks] for k, key in enumerate(("loss", "bits", "wrong"))}
             rows.append({**row, "seconds_of_all": round(time.perf_counter() - began)})

@@ -11,13 +11,16 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
+from ntm import bugs, tasks, training
 from ntm.model import NTM, NTMConfig
 from ntm.paper import DATA
 
 FOLDER = DATA / "faults"
 MEASURED = (20, 50, 120)  # vectors
+BLOCK = 100  # updates between two points of a curve
 
 NAMES = {  # what a fault does, in a few words, for tables and figures
     "exponent_is_the_gate": "the gate as exponent",
@@ -84,6 +87,22 @@ def classify(fault: str, faulty: Rows, right: Rows) -> str:
     if any(worse(f"wrong_{length}") for length in MEASURED):
         return "stops generalisation over length"
     return "harmless"
+
+
+def recipe(seed: int, train_locations: tuple[int, int] = (22, 26)) -> training.TrainingConfig:
+    """How the machines were trained: ten rows to a batch, and in no batch the memory in which they are measured."""
+    return training.TrainingConfig(seed, batch=bugs.ROWS, train_locations=train_locations, own_every=0)
+
+
+def guessing(together: Rows) -> list[float]:
+    """Bits per sequence in each block, had these machines guessed: eight a vector of the same lists, drawn again."""
+    how, lengths = recipe(together[0]["seed"]), []
+    draws = torch.Generator().manual_seed(how.seed)
+    for update in range(1, together[0]["updates"] + 1):
+        batch = tasks.copy(how.batch * len(together), generator=draws)
+        how.locations_at(update, draws)  # draws, too
+        lengths.append(int(batch.mask[:, 0].sum()))
+    return [8 * statistics.mean(lengths[k : k + BLOCK]) for k in range(0, len(lengths), BLOCK)]
 
 
 def rows(experiment: str) -> list[dict[str, Any]]:

@@ -85,11 +85,12 @@ def test_a_saved_machine_does_what_its_row_says(name):
         assert faults.wrong(machine, 20) == pytest.approx(saved["wrong_20"], abs=0.1)
 
 
-def test_guessing_is_asked_of_the_lists_of_the_runs():
-    """Machines that never read are the worse the longer the lists of a block were."""
-    saved = fault_runs.rows("nothing read")
-    read_nothing = [statistics.mean(costs) for costs in zip(*(row["bits"] for row in saved), strict=True)]
+@pytest.mark.parametrize("name, least", [("nothing read", 0.8), ("19 January, cross-entropy", 0.999)])
+def test_guessing_is_asked_of_the_lists_of_the_runs(name, least):
+    """Machines that know little, or nothing, cost more in the blocks whose lists were longer."""
+    saved = fault_runs.rows(name)
+    cost = [statistics.mean(costs) for costs in zip(*(row["bits"] for row in saved), strict=True)]
     guessed = fault_runs.guessing(saved)
-    late = slice(5, None)  # until then they learn
-    assert statistics.correlation(guessed[late], read_nothing[late]) > 0.8
-    assert all(cost < 1.01 * guess for cost, guess in zip(read_nothing, guessed, strict=True))
+    late = slice(5, None)  # until then they learn what they can
+    assert statistics.correlation(guessed[late], cost[late]) > least
+    assert all(c < 1.01 * g for c, g in zip(cost[late], guessed[late], strict=True))

@@ -30,10 +30,11 @@ _build/site: $(EXECUTED) $(PAGES)
 _build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
 	@$(BIN)/python tools/book.py execute $< $@
 
-test: lint ## check the sources, the package, every chapter at small sizes, and the pages in a browser
+test: lint ## check the sources, the package, every chapter at small sizes, the pages in a browser, and other processors
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/python tools/machines.py
 
-machines: $(VENV) ## all tests and all chapters as each of the other processors that can be simulated (hours)
+machines: $(VENV) ## all tests and all chapters as each of the other processors that can be simulated (an hour)
 	@$(BIN)/python tools/machines.py --all
 
 lint: $(VENV) ## check style, types, and that no notebook carries outputs

@@ -1,11 +1,11 @@
 """The tests as other processors and other installations would run them, simulated by what the libraries can be told.
 
 Torch, numba, MKL and OpenBLAS each compute as an older processor would when an environment variable says so, and then
-round otherwise. This runs the package's tests on each machine of the table below, and every chapter at small
+round otherwise. `make test` runs the package's tests on each machine of the table below, and every chapter at small
 sizes on the one that differs from this one in every respect; `make machines` runs all tests and all chapters on each.
 
     python tools/machines.py --list
-    python tools/machines.py               # the package on each, chapters on one
+    python tools/machines.py               # as `make test` does
     python tools/machines.py --all         # as `make machines` does
     python tools/machines.py old no-numba  # these only
     python tools/machines.py old -- tests/test_memory.py -x  # what comes after -- is for pytest

@@ -1,5 +1,6 @@
 """The book: its sources, every chapter run at small sizes, the site built from them, and its pages in a browser."""
 
+import functools
 import html
 import os
 import re
@@ -224,6 +225,19 @@ def test_what_a_chapter_warns_of_keeps_it_from_the_site(tmp_path):
     assert book.warnings_in(tmp_path / "out" / "memory.ipynb") == [said]
     with pytest.raises(ValueError, match=re.escape(said)):
         book.site(tmp_path / "out", tmp_path)
+
+
+def test_that_nothing_compiles_is_said_on_the_way_and_not_on_the_page():
+    stderr = functools.partial(nbformat.v4.new_output, "stream", name="stderr")
+    ours = (
+        "/x/same.py:315: UserWarning: numba is not installed: the literal model runs, many times slower\n  tell(it)\n"
+    )
+    cells = [
+        nbformat.v4.new_code_cell(outputs=outputs) for outputs in ([stderr(text=ours)], [stderr(text=f"a\n{ours}b")])
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(), *cells])
+    assert book.uncompiled(notebook) == 2 * ["numba is not installed: the literal model runs, many times slower"]
+    assert [[output.text for output in cell.outputs] for cell in notebook.cells[1:]] == [[], ["a\nb"]]
 
 
 def test_make_runs_only_what_changed(tmp_path):

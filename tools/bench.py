@@ -49,7 +49,7 @@ from ntm import (
     tasks,
     training,
 )
-from ntm.engine import arrays, kernels, simd
+from ntm.engine import arrays, compiler, kernels, simd
 from ntm.engine import step as steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -405,7 +405,7 @@ def growth_point(steps: int, locations: int, batch: int, repeats: int) -> None:
 
 def counted_mib(steps: int, locations: int, batch: int) -> float:
     """MiB of what a step's forward leaves for its backward, and of the backward's own: the arrays' sizes, added up."""
-    sizes, places = engine.sizes_of(NTM(replace(CONFIG, locations=locations))), min(batch, kernels.TOGETHER)
+    sizes, places = engine.sizes_of(NTM(replace(CONFIG, locations=locations))), min(batch, compiler.TOGETHER)
     shapes = sizes.record(steps, batch, locations, steps + 1, places)
     shapes |= {f"d.{name}": shape for name, shape in sizes.gradients(steps, batch, locations, places).items()}
     return sum(map(math.prod, shapes.values())) * torch.float32.itemsize / 2**20
@@ -491,7 +491,7 @@ def profile(batch: int, plan: Plan) -> dict[str, float]:
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    sizes, rows = engine.sizes_of(machine()), min(batch, kernels.TOGETHER)
+    sizes, rows = engine.sizes_of(machine()), min(batch, compiler.TOGETHER)
     shape, f, n = sizes.shape(CONFIG.locations, torch.float32), np.float32, CONFIG.locations
     rng = np.random.default_rng(0)
 

@@ -11,6 +11,7 @@ import ast
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import strip_color
 
 ROOT = Path(__file__).resolve().parent.parent
+UNCOMPILED = re.compile(r".*UserWarning: (numba.*: the literal model runs, many times slower)\n.*\n?")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -74,6 +76,8 @@ def execute(source: Path, destination: Path, parameters: dict[str, object]) -> N
             raise ChapterError(f"{source}, {failure(source, scratch, error)} {where}") from error
         notebook = nbformat.read(scratch, as_version=4)
         clean(notebook)
+        for slow in uncompiled(notebook):
+            print(f"{source}: {slow}")
         nbformat.write(notebook, scratch)
         scratch.replace(destination)
 
@@ -122,6 +126,19 @@ def clean(notebook: nbformat.NotebookNode) -> None:
             tags.append("remove-cell")
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {}) or "text/html" in o.data]
+
+
+def uncompiled(notebook: nbformat.NotebookNode) -> list[str]:
+    """Take out what the package says, once, where nothing compiles: true where the chapter ran, and no part of it."""
+    told = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                told += UNCOMPILED.findall(output.text)
+                output.text = UNCOMPILED.sub("", output.text)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text]
+    return told
 
 
 def warnings_in(notebook: Path) -> list[str]:

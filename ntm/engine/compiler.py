@@ -28,6 +28,7 @@ else:
     _WHY_NOT = "numba's compiler is switched off (NUMBA_DISABLE_JIT)" if numba.config.DISABLE_JIT else ""
 
 SOURCES = "compiler", "simd", "kernels"  # all that is compiled is made of these
+TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
 
 
 _made: list[Any] = []  # every function that ``jit`` made, in the order of the sources

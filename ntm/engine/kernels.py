@@ -15,12 +15,12 @@ from numba import types
 from numba.extending import overload
 
 from ntm.engine import compiler
+from ntm.engine.compiler import TOGETHER
 from ntm.engine.simd import LANES, fma, load, multiplied, multiply, spread, store, total
 
 jit = compiler.jit({"contract", "reassoc", "arcp", "nsz"})  # sums in any order; NaN and infinity as they are
 jit_exact = compiler.jit({"contract"})
 jit_finite = compiler.jit(True)
-TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
 
 
 class Weights(NamedTuple):

@@ -421,6 +421,18 @@ def _silent() -> Iterator[None]:
 
 
 @contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Dask tells its workers their number of threads through this process's own environment, and leaves it changed."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+@contextmanager
 def _connected(scheduler: str | os.PathLike[str] | None, workers: int | None, most: int) -> Iterator[Any]:
     """A client of a cluster: of this computer, with no more than ``most`` workers, or of a scheduler."""
     distributed = _distributed()
@@ -429,6 +441,7 @@ def _connected(scheduler: str | os.PathLike[str] | None, workers: int | None, mo
     large = {"distributed.admin.large-graph-warning-threshold": "1 GiB"}  # a checkpoint may be, and is meant to be
     with ExitStack() as stack:
         stack.enter_context(_silent())
+        stack.enter_context(_environment_kept())
         stack.enter_context(dask.config.set(large))
         if scheduler is None:
             address = stack.enter_context(

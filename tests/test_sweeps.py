@@ -297,6 +297,13 @@ def test_a_sweep_made_longer(small, tmp_path, at_hand):
         assert_same(tmp_path / "out" / name, tmp_path / "one go" / name)
 
 
+def test_the_process_that_asked_is_left_as_it_was(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    before = dict(os.environ)
+    assert run(small, tmp_path / "out", workers=1).finished == NAMES
+    assert dict(os.environ) == before
+
+
 def test_folders_that_hold_something_else_are_left_alone(small, tmp_path, at_hand):
     out = tmp_path / "out"
     (out / NAMES[2]).mkdir(parents=True)

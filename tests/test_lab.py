@@ -17,7 +17,7 @@ import nbformat
 import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 from test_book import CHAPTERS as ALL
 from test_book import SMALL, source
 
@@ -25,7 +25,7 @@ CHAPTERS = ALL if os.environ.get("NTM_LAB") == "all" else ["index", "memory", "c
 SETTINGS = '{"windowingMode": "none"}'  # every cell is drawn, also those out of sight
 # A role, a directive, a target and a label as JupyterLab draws them: the backticks are gone.
 RAW = re.compile(r"\{[a-z]+(:[a-z]+)?\}\S|:::|\([a-z]+-[\w-]+\)=|\(eq-[\w-]+\)")
-PATIENCE = 240_000  # milliseconds for all cells of a chapter
+PATIENCE = 120_000  # milliseconds for all cells of a chapter
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,15 @@ def open_chapter(browser: Browser, lab: str, name: str) -> Page:
 
 def run_all(page: Page) -> None:
     page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'")
-    page.set_default_timeout(PATIENCE)
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    run = (
+        "window.ran = false; void jupyterapp.commands.execute('notebook:run-all-cells').then(() => (window.ran = true))"
+    )
+    try:
+        page.evaluate(run)
+        page.wait_for_function("window.ran", timeout=PATIENCE)
+    except TimeoutError:  # an answer of the kernel was lost on its way, and JupyterLab waits for it
+        page.evaluate(run)
+        page.wait_for_function("window.ran", timeout=PATIENCE)
     page.wait_for_timeout(500)  # for what the last cells show
 
 

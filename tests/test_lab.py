@@ -80,22 +80,31 @@ def open_chapter(browser: Browser, lab: str, name: str) -> Page:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(60_000)
     page.goto(f"{lab}lab/tree/{name}.ipynb?reset")
-    page.wait_for_selector(".jp-Notebook .jp-RenderedMarkdown h1")
-    page.wait_for_function("jupyterapp.shell.currentWidget?.context?.isReady")
+    wait_for_notebook(page)
     return page
 
 
+def wait_for_notebook(page: Page) -> None:
+    page.wait_for_selector(".jp-Notebook .jp-RenderedMarkdown h1")
+    page.wait_for_function("jupyterapp.shell.currentWidget?.context?.isReady")
+
+
 def run_all(page: Page) -> None:
-    page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'")
+    """All cells; in the page loaded anew where JupyterLab waits for an answer that a busy machine lost on its way."""
     run = (
         "window.ran = false; void jupyterapp.commands.execute('notebook:run-all-cells').then(() => (window.ran = true))"
     )
-    try:
-        page.evaluate(run)
-        page.wait_for_function("window.ran", timeout=PATIENCE)
-    except TimeoutError:  # an answer of the kernel was lost on its way, and JupyterLab waits for it
-        page.evaluate(run)
-        page.wait_for_function("window.ran", timeout=PATIENCE)
+    for attempt in range(3):
+        try:
+            page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'")
+            page.evaluate(run)
+            page.wait_for_function("window.ran", timeout=PATIENCE)
+            break
+        except TimeoutError:
+            if attempt == 2:
+                raise
+            page.reload()
+            wait_for_notebook(page)
     page.wait_for_timeout(500)  # for what the last cells show
 
 

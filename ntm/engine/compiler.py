@@ -28,7 +28,9 @@ else:
     _WHY_NOT = "numba's compiler is switched off (NUMBA_DISABLE_JIT)" if numba.config.DISABLE_JIT else ""
 
 SOURCES = "compiler", "simd", "kernels"  # all that is compiled is made of these
-TOGETHER = 4  # sequences of a batch that one thread takes through forward and backward at a time
+# Sequences of a batch that one thread takes through forward and backward at a time; here, where it can be read without
+# a compiler.
+TOGETHER = 4
 
 
 _made: list[Any] = []  # every function that ``jit`` made, in the order of the sources

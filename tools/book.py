@@ -20,6 +20,9 @@ import time
 import traceback
 from pathlib import Path
 
+# Else every chapter waits for a grammar of international addresses, 2 to 3 s, to be compiled; no notebook has any.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager

@@ -57,7 +57,11 @@ def test_quick_benchmark_prints_a_table_and_leaves_the_numbers(tmp_path, monkeyp
         assert len(series["sizes"]) == len(series["seconds"]) == len(series["extra_mib"]) == 2
         assert len(series["counted_mib"]) == 2
         assert np.isfinite(series["exponent"])
-    assert all(0 < share < 1 for share in numbers["ceiling"]["share_of_skinny_products"].values())
+    limit = numbers["ceiling"]
+    products = max(limit["flops_per_second"]["16x129x400"].values())
+    for batch, share in limit["share_of_skinny_products"].items():  # below 1 only where nothing else runs
+        ours = numbers["steps"]["sequences_per_second"][batch]["ours"]["median"]
+        assert share == pytest.approx(ours * limit["flops_per_sequence"] / products)
     assert numbers["solved"] == []
 
 

@@ -173,7 +173,7 @@ def segment(
     started = time.perf_counter()
 
     def pause(log: list[training.Row]) -> None:
-        if log[-1].update < config.training.updates and time.perf_counter() - started >= seconds:
+        if not config.training.ended(log) and time.perf_counter() - started >= seconds:
             raise _Pause
 
     with tempfile.TemporaryDirectory(prefix="ntm-") as name:
@@ -510,6 +510,8 @@ class _Shown:
         self.settled += 1
         if name in self.each:
             self.each.pop(name).close()
+        if isinstance(end, training.Score):  # perhaps early, being solved
+            self.all.total -= self.updates[name] - self.done.get(name, 0)
         self.all.set_description_str(self._count())
         if isinstance(end, str) or not self.bars:
             self._say(f"{name}: {f'failed: {end}' if isinstance(end, str) else 'finished'} ({self._count()})")

@@ -25,6 +25,8 @@ with warnings.catch_warnings():  # that a notebook has no ipywidgets, where the 
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+SOLVED_FOR = 10_000  # on end, that must cost less than a bound before a run counts as solved
+
 
 # Losses and costs: logits (T,B,Y), targets (T,B,Y), mask (T,B). Other shapes are a ValueError, nothing is broadcast;
 # targets and mask may be bools or whole numbers as well. NaN in logits or targets gives NaN, also where nothing counts.
@@ -190,6 +192,9 @@ class TrainingConfig:
     own_every: int = 10
     report_every: int = 100  # updates between two rows of the log, and between two checkpoints
     keep_every: int = 0  # updates between two sets of weights that a saved run keeps; 0 keeps the last only
+    # Bits per sequence that count as solved, 0 for none: training ends early once SOLVED_FOR on end have cost
+    # less, each row of the log.
+    until: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that no training can have, before anything is built."""
@@ -200,6 +205,8 @@ class TrainingConfig:
         object.__setattr__(self, "seed", checks.whole("seed", self.seed, 0, checks.LARGEST_SEED))
         for name in ("learning_rate", "clip_at"):
             object.__setattr__(self, name, checks.positive(name, getattr(self, name)))
+        if self.until != 0:
+            object.__setattr__(self, "until", checks.positive("until", self.until))
         checks.one_of("optimizer", self.optimizer, ("adam", "rmsprop"))
         checks.one_of("clip", self.clip, ("norm", "value"))
         if self.train_locations is not None:
@@ -227,6 +234,13 @@ class TrainingConfig:
             return None
         least, most = self.train_locations
         return int(torch.randint(least, most + 1, (), generator=generator))
+
+    def ended(self, log: "list[Row]") -> bool:
+        """Whether training is over after the rows of a log: the last update was made, or it is solved (``until``)."""
+        if not log:
+            return False
+        below = next((row.sequences for row in reversed(log) if row.bits_per_sequence >= self.until), 0)
+        return log[-1].update >= self.updates or log[-1].sequences - below >= SOLVED_FOR
 
     def check_room(self, batch: Batch) -> None:
         """Raise ValueError if ``train_locations`` may be fewer than the steps at which a batch shows something."""
@@ -281,8 +295,8 @@ def train(
 
     ``task(batch, generator=...)`` draws a batch, of which inputs, targets and mask may be bools or whole numbers, and
     which may be smaller than it was asked to be. ``report`` is called with the log at each new row; when it returns
-    True, training ends there. With a ``run`` (:class:`ntm.runs.Run`), training goes on from its last checkpoint,
-    bitwise as if it had never stopped, and leaves checkpoints behind.
+    True, or the task is solved (``config.until``), training ends there. With a ``run`` (:class:`ntm.runs.Run`),
+    training goes on from its last checkpoint, bitwise as if it had never stopped, and leaves checkpoints behind.
 
     Raises NonFiniteError at the first loss or gradient that is NaN or infinite, before it reaches the weights; and
     ValueError for a batch that is so itself, that counts nothing, or that ``config.train_locations`` cannot hold.
@@ -298,9 +312,10 @@ def train(
         sums = [0.0, 0.0, 0.0]
     trained, longest, started = sequences, 0, time.perf_counter()
     step = make_step(model, optimizer, loss, config)
+    left = range(done + 1, config.updates + 1) if not config.ended(log) else ()
 
     with tqdm(total=config.updates, initial=done, unit="update", disable=not progress, mininterval=0.5) as bar:
-        for update in range(done + 1, config.updates + 1):
+        for update in left:
             batch = Batch(*(values.to(weight.device) for values in task(config.batch, generator=generator)))
             locations = config.locations_at(update, generator) if isinstance(model, NTM) else None
             if locations and len(batch.inputs) > longest:
@@ -324,7 +339,7 @@ def train(
                 if run:
                     run.checkpoint(model, optimizer, generator, log, sums)
                 sums = [0.0, 0.0, 0.0]
-                if report and report(log):
+                if (report and report(log)) or (config.ended(log) and update < config.updates):
                     if progress:  # the bar is full now, and green
                         began = bar.start_t
                         bar.reset(total=update)

@@ -282,6 +282,19 @@ def test_a_run_made_longer_is_the_run_of_that_length(name, steps, tmp_path):
             assert torch.equal(a, b)
 
 
+def test_a_run_that_is_solved(tmp_path, monkeypatch):
+    """It ends there, in one go and when it was interrupted between its last row and its score."""
+    monkeypatch.setattr(training, "SOLVED_FOR", 6 * CONFIG.training.batch)
+    config = replace(CONFIG, training=replace(CONFIG.training, until=1e9))
+    _, log, _ = train(tmp_path / "one go", config)
+    assert [row.update for row in log] == [3, 6]
+    interrupted(tmp_path / "run", 6, config)
+    train(tmp_path / "run", config)
+    assert_same(tmp_path / "run", tmp_path / "one go")
+    train(tmp_path / "run", with_updates(30, config))
+    assert_same(tmp_path / "run", tmp_path / "one go")
+
+
 def test_an_interrupted_run_made_longer(finished, tmp_path):
     interrupted(tmp_path / "again", 3, with_updates(6))
     train(tmp_path / "again")

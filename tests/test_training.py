@@ -227,6 +227,20 @@ def test_a_bar_that_ends_early_is_full_and_says_so(capsys):
     assert last.startswith("ended early: 100%") and " 3/3 " in last
 
 
+def test_a_solved_task_ends_training(monkeypatch):
+    """Once as many sequences on end as it takes have cost less, and neither before nor without being asked."""
+    monkeypatch.setattr(training, "SOLVED_FOR", 7 * QUICK.batch)
+    plan = replace(QUICK, updates=20, report_every=2)
+    costs = [row.bits_per_sequence for row in train(machine(), plan)]
+    assert len(costs) == 10
+    assert [row.update for row in train(machine(), replace(plan, until=1e9))] == [2, 4, 6, 8]
+    assert [row.update for row in train(machine(), replace(plan, until=min(costs)))] == list(range(2, 21, 2))
+    rows = [Row(2 * k, 2 * k * QUICK.batch, 0.0, bits, 0.0, 0.0) for k, bits in enumerate([0, 9, 0, 0, 0, 0, 9], 1)]
+    solved = [replace(plan, until=1).ended(rows[:n]) for n in range(8)]
+    assert solved == [False] * 6 + [True, False]
+    assert replace(plan, updates=14).ended(rows)
+
+
 # --- batches that are not as they should be ------------------------------------------------------------------
 
 
@@ -436,6 +450,8 @@ def test_where_it_began_in_the_memory_that_was_drawn(monkeypatch):
         ({"own_every": -1}, "own_every=-1: must be"),
         ({"learning_rate": 0.0}, "learning_rate=0.0: must be positive and finite"),
         ({"clip_at": math.nan}, "clip_at=nan: must be positive and finite"),
+        ({"until": -1}, "until=-1: must be positive and finite"),
+        ({"until": math.nan}, "until=nan: must be positive and finite"),
         ({"optimizer": "sgd"}, "optimizer='sgd': must be one of adam, rmsprop"),
         ({"clip": "all"}, "clip='all': must be one of norm, value"),
         ({"batch": True}, "batch=True: must be a whole number"),

@@ -439,10 +439,19 @@ def finite(values: Tensor) -> bool:
     return bool(values.isfinite().all())
 
 
+def total_norm(gradients: Iterable[Tensor]) -> Tensor:
+    """The norm of all gradients together; finite where they are, also where the squares of some would be infinite."""
+    gradients = list(gradients)
+    norm = nn.utils.get_total_norm(gradients)
+    if not finite(norm):
+        norm = nn.utils.get_total_norm([grad.cpu().double() for grad in gradients]).to(norm)
+    return norm
+
+
 def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
     """Clip the gradients as configured; False, and untouched, if any of them is NaN or infinite."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    norm = total_norm(gradients)
     if not finite(norm):
         return False
     if config.clip == "norm":
@@ -453,7 +462,7 @@ def clip_gradients(model: nn.Module, config: TrainingConfig) -> bool:
 
 
 _COMPILED = (cross_entropy, huber, nats_per_sequence)
-_OURS = (*_COMPILED, _masked_mean, _nats, bits_per_sequence, wrong_bits, finite, clip_gradients)
+_OURS = (*_COMPILED, _masked_mean, _nats, bits_per_sequence, wrong_bits, finite, total_norm, clip_gradients)
 
 
 def _compiles(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, batch: Batch) -> bool:
@@ -498,7 +507,7 @@ def where_it_began(model: nn.Module, batch: Batch, loss: Loss = cross_entropy, l
     bad = [name for name, grad in gradients.items() if not finite(grad)]
     if bad:
         return f"the gradients of {'all parameters' if len(bad) == len(gradients) else ', '.join(bad)}"
-    if not finite(nn.utils.get_total_norm(gradients.values())):
+    if not finite(total_norm(gradients.values())):
         return "the norm of the gradients, which are finite"
     return "a number that was finite when all was computed once more"
 

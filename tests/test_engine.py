@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -163,6 +164,20 @@ def test_a_compiled_step_trains_like_the_literal_one(optimizer, loss, clip, cont
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
     for row, other in zip(log, wanted, strict=True):
         assert row[:5] == pytest.approx(other[:5], rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1, 1e25])  # squares are infinite from 1e19 on
+def test_a_compiled_clip_bounds_what_is_finite(scale):
+    from ntm.engine import kernels
+
+    for by_norm, expected in [(True, [6, 8]), (False, [10, 10])]:
+        gradient = np.array([30, 40], np.float32) * np.float32(scale)
+        assert kernels.clip(gradient, by_norm, np.float32(10)) == pytest.approx(50 * scale)
+        assert gradient == pytest.approx(expected)
+    for bad in (np.inf, np.nan):
+        gradient = np.array([30, bad], np.float32)
+        assert not np.isfinite(kernels.clip(gradient, False, np.float32(10)))
+        assert gradient[0] == 30
 
 
 THREADS = """

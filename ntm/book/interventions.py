@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
+import torch
 from torch import Tensor
 
 from ntm import addressing, engine, memory
@@ -38,4 +39,20 @@ def without_content() -> Iterator[None]:
         return (beta * 0).expand(-1, -1, held.shape[1]).softmax(2)
 
     with engine.literal(), mock.patch.object(addressing, "content_weighting", even):
+        yield
+
+
+@contextmanager
+def exchanged_keys(order: Tensor, read_heads: int) -> Iterator[None]:
+    """Inside this block the read heads of each sequence look for what those of another one would look for.
+
+    ``order`` (B) holds for each row of the batch that whose keys and key strengths it gets; all else stays its own.
+    """
+    content_weighting = addressing.content_weighting
+
+    def exchanged(held: Tensor, key: Tensor, beta: Tensor) -> Tensor:
+        key, beta = (torch.cat([x[order, :read_heads], x[:, read_heads:]], 1) for x in (key, beta))
+        return content_weighting(held, key, beta)
+
+    with engine.literal(), mock.patch.object(addressing, "content_weighting", exchanged):
         yield

@@ -1,4 +1,4 @@
-"""The saved copy machines of ``data/runs``, under the names that the book gives them, and the clearest of them.
+"""The saved machines of ``data/runs``, under the names that the book gives them, and the clearest of those that copy.
 
 Where a chapter shows one machine, that is chosen by a rule which knows nothing of what is to be shown: the machine
 whose weightings are the least blurred, over ten lists that are the same for all.
@@ -16,20 +16,20 @@ from ntm import runs, tasks
 from ntm.model import NTM
 from ntm.paper import DATA
 
-NETWORKS = {"NTM-LSTM": "copy-ntm-lstm", "NTM-FF": "copy-ntm-ff", "LSTM": "copy-lstm"}
+NETWORKS = {"NTM-LSTM": "ntm-lstm", "NTM-FF": "ntm-ff", "LSTM": "lstm"}
 MACHINES = ("NTM-LSTM", "NTM-FF")  # those with a memory
-SEEDS = (0, 1, 2, 3, 4)  # of the saved machines with a memory
+SEEDS = (0, 1, 2, 3, 4)  # of the saved machines with a memory that copy
 LISTS, VECTORS, LISTS_SEED = 10, 20, 1  # that the weightings are judged on
 
 
-def folder(network: str, seed: int) -> Path:
+def folder(network: str, seed: int, task: str = "copy") -> Path:
     """Where a saved run lies."""
-    return DATA / "runs" / f"{NETWORKS[network]}-{seed}"
+    return DATA / "runs" / f"{task}-{NETWORKS[network]}-{seed}"
 
 
-def load(network: str, seed: int, update: int | None = None) -> nn.Module:
+def load(network: str, seed: int, update: int | None = None, task: str = "copy") -> nn.Module:
     """A saved machine, finished or as it was after ``update`` updates."""
-    return runs.load(folder(network, seed), update)
+    return runs.load(folder(network, seed, task), update)
 
 
 def entropy(weighting: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ def blur(machine: NTM) -> float:
 
 @cache
 def blurs() -> dict[tuple[str, int], float]:
-    """The blur of every saved machine with a memory, by network and seed."""
+    """The blur of every saved machine that copies with a memory, by network and seed."""
     return {(network, seed): blur(cast(NTM, load(network, seed))) for network in MACHINES for seed in SEEDS}
 
 
 def clearest() -> tuple[str, int]:
-    """Network and seed of the saved machine with the smallest blur."""
+    """Network and seed of the saved machine that copies with the smallest blur."""
     return min(blurs(), key=blurs().__getitem__)

@@ -935,11 +935,22 @@ def start_gradients(grads, d, shape):
 
 
 @jit
+def wide_norm(row):
+    """The norm of a row, in double precision."""
+    total = 0.0
+    for i in range(row.shape[0]):
+        total += np.float64(row[i]) ** 2
+    return np.sqrt(total)
+
+
+@jit
 def clip(grad, by_norm, at):
     """In place, unless it is not finite: bound the norm of the whole or each number; returns the norm before."""
     norm = np.sqrt(dot(grad, grad))
-    if not np.isfinite(norm):
-        return norm
+    if not np.isfinite(norm):  # though each number may be: its square is not, from 1e19 on in single precision
+        norm = grad.dtype.type(wide_norm(grad))
+        if not np.isfinite(norm):
+            return norm
     if by_norm:
         factor = at / (norm + grad.dtype.type(1e-6))
         if factor < 1:

@@ -714,7 +714,15 @@ def test_what_is_not_finite_is_kept(tmp_path, monkeypatch):
         train(tmp_path / "run")
     tensors, metadata = files.read_tensors(tmp_path / "run" / "failure.safetensors")
     assert metadata["update"] == "1" and tensors["batch.inputs"].shape[2] == 10
-    assert torch.equal(tensors["model.output.weight"], CONFIG.build().output.weight)
+    model, batch = runs.load_failure(tmp_path / "run")
+    assert all(map(torch.equal, model.parameters(), CONFIG.build().parameters()))
+    assert all(torch.equal(values, tensors[f"batch.{name}"]) for name, values in batch._asdict().items())
+
+
+def test_a_run_without_a_failure(tmp_path):
+    train(tmp_path / "run")
+    with pytest.raises(runs.RunError, match="failure.safetensors does not exist: this run has met no NaN or infinity"):
+        runs.load_failure(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

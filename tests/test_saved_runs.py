@@ -5,20 +5,32 @@ import math
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, paper, runs
+from ntm import NTM, NTMConfig, paper, runs, training
 from ntm.book import saved_runs
 
-SAVED = sorted((paper.DATA / "runs").iterdir())
+RUNS = sorted((paper.DATA / "runs").iterdir())
+FAILED = [folder for folder in RUNS if (folder / "failure.safetensors").exists()]
+SAVED = [folder for folder in RUNS if folder not in FAILED]
 
 
 @pytest.mark.parametrize("folder", SAVED, ids=lambda folder: folder.name)
 def test_a_saved_run_has_its_score(folder):
     model, config, saved = runs.load(folder), runs.read_config(folder), runs.read_score(folder)
-    assert runs.read_log(folder)[-1].update == config.training.updates
+    log = runs.read_log(folder)
+    assert config.training.ended(log) or log[-1].update == config.training.updates
     score = runs.final_score(model, config)
     # Rounding differs between processors, and a bit on the edge may fall on either side.
     assert score.bits_per_sequence == pytest.approx(saved.bits_per_sequence, rel=1e-2)
     assert score.wrong_bits == pytest.approx(saved.wrong_bits, rel=1e-2, abs=0.02)
+
+
+@pytest.mark.parametrize("folder", FAILED, ids=lambda folder: folder.name)
+def test_a_failure_that_is_kept_has_no_gradient_to_go_on_with(folder):
+    model, batch = runs.load_failure(folder)
+    batch = batch._replace(**{name: part.double() for name, part in batch._asdict().items()})
+    logits, _ = model.double()(batch.inputs)
+    training.LOSSES[runs.read_config(folder).loss](logits, *batch[1:]).backward()
+    assert max(float(p.grad.abs().max()) for p in model.parameters()) > 1e15
 
 
 def test_entropy_is_in_bits():
@@ -37,9 +49,16 @@ def test_blur_lies_between_one_location_and_all():
 @pytest.mark.parametrize("network, seeds", [*((name, saved_runs.SEEDS) for name in saved_runs.MACHINES), ("LSTM", [0])])
 def test_the_folders_hold_what_they_are_called(network, seeds):
     kinds = {"NTM-LSTM": "lstm", "NTM-FF": "feedforward", "LSTM": None}
-    for seed in seeds:
-        config = runs.read_config(saved_runs.folder(network, seed))
-        assert config.training.seed == seed and getattr(config.model, "controller", None) == kinds[network]
+    for task, seed in [
+        *(("copy", seed) for seed in seeds),
+        *(("recall", seed) for seed in (1, 2, 3) if network != "LSTM"),
+    ]:
+        config = runs.read_config(saved_runs.folder(network, seed, task))
+        assert (
+            config.task == task
+            and config.training.seed == seed
+            and getattr(config.model, "controller", None) == kinds[network]
+        )
 
 
 def test_the_clearest_is_the_one_with_the_least_blur(monkeypatch):

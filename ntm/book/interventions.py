@@ -4,7 +4,7 @@ A change of the state needs no more than :meth:`ntm.model.NTM.step`, which takes
 what happens inside a step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest import mock
 
@@ -43,16 +43,17 @@ def without_content() -> Iterator[None]:
 
 
 @contextmanager
-def exchanged_keys(order: Tensor, read_heads: int) -> Iterator[None]:
-    """Inside this block the read heads of each sequence look for what those of another one would look for.
+def exchanged_keys(order: Tensor, heads: Sequence[int]) -> Iterator[None]:
+    """Inside this block these heads of each sequence look for what those of another one would look for.
 
     ``order`` (B) holds for each row of the batch that whose keys and key strengths it gets; all else stays its own.
     """
     content_weighting = addressing.content_weighting
 
     def exchanged(held: Tensor, key: Tensor, beta: Tensor) -> Tensor:
-        key, beta = (torch.cat([x[order, :read_heads], x[:, read_heads:]], 1) for x in (key, beta))
-        return content_weighting(held, key, beta)
+        theirs = torch.zeros(key.shape[1], 1, dtype=torch.bool)
+        theirs[list(heads)] = True
+        return content_weighting(held, *(torch.where(theirs, x[order], x) for x in (key, beta)))
 
     with engine.literal(), mock.patch.object(addressing, "content_weighting", exchanged):
         yield

@@ -25,6 +25,7 @@ from ntm.runs.files import RunError
 from ntm.runs.folder import (
     CHECKPOINT,
     CONFIG,
+    FAILURE,
     SCORE,
     SCORE_SEED,
     WEIGHTS,
@@ -36,6 +37,7 @@ from ntm.runs.folder import (
     read_result,
     read_score,
 )
+from ntm.tasks import Batch
 
 __all__ = [
     "CHECKPOINT",
@@ -44,6 +46,7 @@ __all__ = [
     "RunError",
     "final_score",
     "load",
+    "load_failure",
     "read_config",
     "read_log",
     "read_score",
@@ -95,9 +98,27 @@ def load(folder: str | os.PathLike[str], update: int | None = None) -> nn.Module
     tensors, metadata = files.read_tensors(path)
     if update is None and is_finished(folder) and metadata["crc32"] != str(read_result(folder)["weights_crc32"]):
         raise files.damaged(path, f" (its checksum is not the one in {SCORE})")
+    return _with_weights(config, tensors, path)
+
+
+def load_failure(folder: str | os.PathLike[str]) -> tuple[nn.Module, Batch]:
+    """The model as it was when an update was not finite, and the batch that met it; see NonFiniteError."""
+    config, path = read_config(folder), Path(folder) / FAILURE
+    if not path.exists():
+        raise RunError(f"{path} does not exist: this run has met no NaN or infinity")
+    tensors, _ = files.read_tensors(path)
+    parts = {"model": {}, "batch": {}}  # type: dict[str, dict[str, torch.Tensor]]
+    for name, values in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = values
+    return _with_weights(config, parts["model"], path), Batch(**parts["batch"])
+
+
+def _with_weights(config: RunConfig, weights: dict[str, torch.Tensor], path: Path) -> nn.Module:
+    """The model of a run, with the weights that were read from a file."""
     model = config.build()
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(weights)
     except RuntimeError as error:
-        raise RunError(f"{path} does not fit {folder / CONFIG}: {' '.join(str(error).split())}") from None
+        raise RunError(f"{path} does not fit {path.parent / CONFIG}: {' '.join(str(error).split())}") from None
     return model

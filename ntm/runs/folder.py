@@ -19,6 +19,7 @@ from ntm.runs.versions import versions
 
 CONFIG, LOG, SCORE = "config.json", "log.csv", "score.json"
 CHECKPOINT, WEIGHTS, SCORE_SEED = "checkpoint.safetensors", "weights.safetensors", 1_000_003
+FAILURE = "failure.safetensors"
 
 
 class Run:
@@ -154,7 +155,7 @@ class Run:
 
     def keep_failure(self, model: nn.Module, error: training.NonFiniteError) -> None:
         """Keep the weights and the batch that gave NaN or infinity."""
-        path = self.folder / "failure.safetensors"
+        path = self.folder / FAILURE
         batch = {f"batch.{name}": value for name, value in error.batch._asdict().items()}
         weights = {f"model.{name}": value for name, value in model.state_dict().items()}
         try:

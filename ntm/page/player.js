@@ -249,6 +249,8 @@ function build(root, data, moved) {
       }
       top += Math.max(...boxes.map(({ height }) => height));
     }
+    const fits = ({ panel, left, limit }) => textWidth(panel.title, NORMAL, 600) <= limit - left;
+    look.size = placed.every(fits) ? NORMAL : SMALL; // of titles
     return Math.ceil(top);
   }
 
@@ -286,9 +288,8 @@ function build(root, data, moved) {
   // What stays as it is from step to step.
   function drawStill(box) {
     const { panel, left, top, wide, tall, cellWidth, head } = box, rows = panel.rows.length;
-    const size = textWidth(panel.title, NORMAL, 600) > box.limit - left ? SMALL : NORMAL;
-    const after = left + textWidth(panel.title, size, 600);
-    text(panel.title, left, head + 10, "left", size, 1, 600);
+    const after = left + textWidth(panel.title, look.size, 600);
+    text(panel.title, left, head + 10, "left", look.size, 1, 600);
     if (panel.kind === "bars") {
       text(`${short(panel.low)} to ${short(panel.high)}`, after + 12, head + 10);
     } else {

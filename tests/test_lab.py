@@ -159,6 +159,30 @@ toy"""
         assert "#toy=" not in page.url
 
 
+def test_a_player_is_a_widget_whose_timestep_links_with_others(folder, lab, browser):
+    shown = """
+import ipywidgets
+from ntm.page import player
+shown = player.Player({"a": [player.tape("a", [[0, 1], [1, 0], [1, 1]])]})
+number = ipywidgets.BoundedIntText(max=2, description="elsewhere")
+ipywidgets.jslink((shown.widget, "timestep"), (number, "value"))
+shown"""
+    cells = [nbformat.v4.new_code_cell(text) for text in (shown.strip(), "number")]
+    cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "player.ipynb")
+    with open_chapter(browser, lab, "player") as page:
+        run_all(page)
+        slider = page.locator(".jp-OutputArea-output .ntm-player").get_by_role("slider")
+        number = page.get_by_label("elsewhere")
+        slider.press("ArrowRight")
+        page.wait_for_function("number => number.value === '1'", arg=number.element_handle())
+        number.fill("2")
+        number.press("Enter")
+        page.wait_for_function("slider => slider.value === '2'", arg=slider.element_handle())
+        assert "#" not in page.url
+
+
 def test_a_link_leads_to_a_section_of_another_chapter(lab, browser):
     with open_chapter(browser, lab, "memory") as page:
         page.locator(".jp-RenderedMarkdown a:text-is('read vector')").click()

@@ -81,6 +81,10 @@ const element = (tag, properties = {}, ...children) => {
 const attributes = (made, all) => Object.entries(all).forEach(([name, value]) => made.setAttribute(name, value));
 const short = (number) => String(Number(number.toPrecision(2))).replace("-", "\u2212");
 const isTape = (panel) => panel.kind === "tape";
+const take = (event) => { // a key, also from a notebook around
+  event.preventDefault();
+  event.stopPropagation();
+};
 const clamp = (number, most) => Math.min(Math.max(number, 0), most);
 
 function decode({ data, shape }) { // bytes, of each step what it adds to the step before
@@ -153,8 +157,8 @@ function build(root, data, moved) {
   const controls = element("div", { className: "ntm-player-controls" }, starter, back, forward, track, readout);
   controls.addEventListener("keydown", (event) => {
     const to = { ArrowLeft: step - 1, ArrowRight: step + 1, Home: 0, End: last }[event.key];
-    if (to === undefined || event.target === slider) return;
-    event.preventDefault();
+    if (to === undefined) return;
+    take(event);
     go(to);
   });
   const id = `ntm-player-${Math.random().toString(36).slice(2)}`;
@@ -169,7 +173,7 @@ function build(root, data, moved) {
   tablist.addEventListener("keydown", (event) => {
     const to = { ArrowLeft: opened - 1, ArrowRight: opened + 1, Home: 0, End: tabs.length - 1 }[event.key];
     if (to === undefined) return;
-    event.preventDefault();
+    take(event);
     open((to + tabs.length) % tabs.length);
     tabs[opened].focus();
   });
@@ -463,7 +467,7 @@ function build(root, data, moved) {
       PageUp: [-1, 0, 0], PageDown: [1, 0, 0] }[event.key];
     if (event.key === "Escape") ask(null);
     if (!by) return;
-    event.preventDefault();
+    take(event);
     const before = probe ?? { place: 0, row: 0, column: step }, [pages, along, down] = probe ? by : [0, 0, 0];
     const place = (before.place + pages + placed.length) % placed.length, { panel } = placed[place];
     const column = clamp(before.column + along, panel.columns.length - 1), follows = isTape(panel);

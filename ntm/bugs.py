@@ -36,6 +36,32 @@ class Fault(NamedTuple):
 
 
 FAULTS: dict[str, Fault] = {}
+NAMES = {  # what a fault does, in a few words
+    "exponent_is_the_gate": "the gate as exponent",
+    "bare_power": "bare power",
+    "bare_cosine": "bare cosine",
+    "convolution_modulo_three": "shift modulo 3",
+    "shift_without_gradient": "no gradient for the shift",
+    "kernel_in_tiles": "shift for N divisible by 3 only",
+    "beta_is_a_sigmoid": "key strength below 1",
+    "beta_is_ten_sigmoids": "key strength below 10",
+    "sigmoid_on_the_weighting": "sigmoid on the weighting",
+    "epsilon_in_the_normaliser": "constant in the normaliser",
+    "mirrored_shift": "mirrored shift",
+    "erase_dropped": "erase dropped",
+    "read_before_write": "read before write",
+    "output_without_reads": "output without the reads",
+    "states_small_normal": "random signed first states",
+    "states_wide_normal": "wide random signed first states",
+    "states_zero": "first states all 0",
+    "states_2_53": "first states all 2.53",
+    "states_0_5": "first states all 0.5",
+    "states_of_rows_trained": "first states for each row, learned",
+    "states_of_rows_frozen": "first states for each row, frozen",
+    "two_heads_for_everybody": "two heads, whatever was asked",
+    "comparison_with_nan": "NaN test that cannot fail",
+    "silent_targets": "two silent targets",
+}
 
 
 def fault(number: str, lived: str, *places: tuple[Any, str]) -> Callable[[Any], Any]:

@@ -206,6 +206,11 @@ def test_every_fault_has_a_symptom_and_words():
     assert {name for names in bugs.VERSIONS.values() for name in names} <= set(bugs.FAULTS)
 
 
+def test_every_fault_has_a_name_of_its_own():
+    assert list(bugs.NAMES) == list(bugs.FAULTS)
+    assert len(set(bugs.NAMES.values())) == len(bugs.NAMES)
+
+
 @pytest.mark.parametrize("name", bugs.FAULTS)
 def test_symptom_appears(name):
     with bugs.present(name):

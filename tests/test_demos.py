@@ -188,7 +188,7 @@ def test_it_opens_with_a_fault_and_says_why_one_cannot_learn(shown):
     first, second = shown(LearnDemo(fault="sigmoid_on_the_weighting", controller="lstm"), LearnDemo())
     assert first.get_by_label("fault").input_value() == "sigmoid_on_the_weighting"
     assert first.get_by_label("controller").input_value() == "lstm"
-    second.get_by_label("fault").select_option("kernel in tiles")
+    second.get_by_label("fault").select_option("shift for N divisible by 3 only")
     button(second, "Learn").click()
     second.locator(".ntm-demo-says", has_text="It cannot learn: kernels of 3 side by side do not fit").wait_for()
     assert "Press Learn" in says(first)

@@ -63,11 +63,6 @@ def test_an_unknown_experiment():
         fault_runs.rows("typo")
 
 
-def test_every_fault_has_a_name_of_its_own():
-    assert sorted(fault_runs.NAMES) == sorted(bugs.FAULTS)
-    assert len(set(fault_runs.NAMES.values())) == len(fault_runs.NAMES)
-
-
 def test_the_saved_runs_are_the_plan():
     for name, experiment in faults.plan().items():
         saved = fault_runs.rows(name)

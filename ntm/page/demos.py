@@ -19,7 +19,7 @@ from typing import Any, Literal
 import anywidget
 import traitlets
 
-from ntm.bugs import FAULTS
+from ntm.bugs import NAMES
 from ntm.model import NTM
 from ntm.page import machine
 
@@ -117,12 +117,12 @@ class LearnDemo(_Demo):
     def __init__(
         self, seed: int = 1, fault: str = "", controller: Literal["feedforward", "lstm"] = "feedforward"
     ) -> None:
-        known = [name for name in FAULTS if name not in NOT_IN_A_PAGE]
+        known = {name: words for name, words in NAMES.items() if name not in NOT_IN_A_PAGE}
         if fault and fault not in known:
             raise ValueError(f"fault {fault!r}: in a page it must be one of {', '.join(known)}, or empty")
         if controller not in ("feedforward", "lstm"):
             raise ValueError(f"controller {controller!r}: must be 'feedforward' or 'lstm'")
-        super().__init__(seed=seed, fault=fault, controller=controller)
+        super().__init__(seed=seed, fault=fault, controller=controller, faults=list(known.items()))
 
 
 class _Lab(_Demo):

@@ -29,8 +29,7 @@
       LENGTHS.forEach((length) => worker.send({ order: "test", length, locations: ROOM, lists: 50, seed: length })));
     const seed = element("input", { type: "number", min: 0, max: 999999, step: 1, value: data.seed });
     const controller = select("controller", [["feedforward", "feedforward"], ["lstm", "LSTM"]], data.controller);
-    const faults = Object.keys(ntm.FAULTS).map((name) => [name, name.replaceAll("_", " ")]);
-    const fault = select("fault", [["", "no fault"], ...faults], data.fault);
+    const fault = select("fault", [["", "no fault"], ...data.faults], data.fault);
     for (const control of [seed, controller, fault]) control.addEventListener("change", forget);
 
     const [cost, longer, writes, reads] = [picture(), picture(), picture(), picture()];

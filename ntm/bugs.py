@@ -1,6 +1,7 @@
 """The historical faults: what went wrong in one real repository between 15 January and 6 February 2020.
 
-Each is one faulty function with the signature of the right one, and the equation it computes instead. Nothing in the
+Each is a faulty function, or two, with the signature of the right one, and the equation it computes instead; two more
+were never there, and are measured beside them. Nothing in the
 rest of the package knows of them. ``with present("erase_dropped", "mirrored_shift"):`` puts some in place and takes
 them out again, whatever happens inside. There the literal model runs: the compiled engine has the right equations only.
 

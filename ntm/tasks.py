@@ -378,8 +378,8 @@ def ngrams(batch: int, bits: int = 200, generator: torch.Generator | None = None
 def ngrams_prediction(targets: Tensor, context: int = 5) -> Tensor:
     """The best prediction of each next bit by one who knows how the sequences are made: (T,B,1) -> (T,B,1) in (0,1).
 
-    After N0 zeros and N1 ones in the same context it is (N1 + 1/2) / (N0 + N1 + 1), the paper's equation 10, after
-    Murphy (2012); one half for the first ``context`` bits.
+    After N0 zeros and N1 ones in the same context it is (N1 + 1/2) / (N0 + N1 + 1), the paper's equation 10; one
+    half for the first ``context`` bits.
     """
     batch = targets.shape[1]
     counts = torch.full((batch, 2**context, 2), 0.5, dtype=torch.float64)

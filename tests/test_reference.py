@@ -2,7 +2,7 @@
 
 import pytest
 
-from ntm import NTMConfig, State, tasks
+from ntm import NTMConfig, State, runs, tasks, training
 from ntm.book import reference
 
 
@@ -12,13 +12,19 @@ def processed(what, thing, *lines):
     return lines
 
 
-def test_fields_are_said_by_the_comments_beside_them():
+def test_fields_are_said_by_the_comments_beside_them_or_above():
     assert reference.fields(tasks.Batch) == {
         "inputs": "(T,B,X)",
         "targets": "(T,B,Y), 0 where the mask is 0",
         "mask": "(T,B), 1 at the steps whose outputs count",
     }
     assert reference.fields(NTMConfig)["width"] == "M" and list(reference.fields(State))[0] == "controller"
+    config = reference.fields(training.TrainingConfig)
+    assert config["until"].startswith("Bits per sequence that count as solved") and config["until"].endswith(
+        "of the log."
+    )
+    assert config["updates"] == "" and config["report_every"].startswith("updates between two rows of the log")
+    assert reference.fields(runs.RunConfig)["sizes"] == "of the task; the paper's where none are given"
     assert reference.fields(int) == {}
     shown = processed("class", tasks.Batch, "Sequences to learn from.", "")
     assert shown[2:5] == ["", "* ``inputs``: (T,B,X)", "* ``targets``: (T,B,Y), 0 where the mask is 0"]

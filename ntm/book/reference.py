@@ -9,20 +9,25 @@ import inspect
 import re
 from typing import Any
 
-FIELD = re.compile(r"^    (\w+): [^#]*#\s*(.*)$")  # a field with a comment behind it, in the source of a class
+# A field in the source of a class, and the comment behind it, if there is one; what is for a type checker is none.
+FIELD = re.compile(r"^    (\w+): [^#]*(?:#\s*type: ignore\S*\s*)?(?:#\s*(.*))?$")
 UNDERSCORE = re.compile(r"(?<=\w)_(?=[\s.,;:)]|$)")  # at the end of a word, where it would make a reference
 
 
 def fields(thing: type) -> dict[str, str]:
-    """The comment beside each field of a class, empty where there is none."""
+    """The comment behind each field of a class, else that in the lines above it; empty where there is none."""
     if hasattr(thing, "_fields"):
         names = list(thing._fields)
     elif dataclasses.is_dataclass(thing):
         names = [field.name for field in dataclasses.fields(thing)]
     else:
         return {}
-    found = (FIELD.match(line) for line in inspect.getsource(thing).splitlines())
-    beside = {match[1]: match[2] for match in found if match}
+    beside: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.getsource(thing).splitlines():
+        if match := FIELD.match(line):
+            beside[match[1]] = match[2] or " ".join(above)
+        above = [*above, line.strip("# ")] if line.lstrip().startswith("#") else []
     return {name: beside.get(name, "") for name in names}
 
 

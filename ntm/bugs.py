@@ -1,9 +1,9 @@
 """The historical faults: what went wrong in one real repository between 15 January and 6 February 2020.
 
 Each is a faulty function, or two, with the signature of the right one, and the equation it computes instead; two more
-were never there, and are measured beside them. Nothing in the
-rest of the package knows of them. ``with present("erase_dropped", "mirrored_shift"):`` puts some in place and takes
-them out again, whatever happens inside. There the literal model runs: the compiled engine has the right equations only.
+were never there, and are measured beside them. Nothing of the machine or its training knows of them.
+``with present("erase_dropped", "mirrored_shift"):`` puts some in place and takes them out again, whatever happens
+inside. There the literal model runs: the compiled engine has the right equations only.
 
 A function that has a parameter ``right`` gets there what it stands in for, so that faults of one place can be combined.
 Letters: see :mod:`ntm.model`. The book's part on debugging tells the story; the numbers are those of its table.

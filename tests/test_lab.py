@@ -139,6 +139,14 @@ def test_a_chapter_reads_well_after_it_ran(name, lab, browser):
         assert page.locator(".jp-Notebook .progress-bar-danger, .jp-Notebook .bar-danger").count() == 0
 
 
+def write_notebook(path: Path, *cells: str) -> None:
+    """A title and these cells of code."""
+    code = [nbformat.v4.new_code_cell(text) for text in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    whole = [nbformat.v4.new_markdown_cell("# Title"), *code]
+    nbformat.write(nbformat.v4.new_notebook(cells=whole, metadata=kernel), path)
+
+
 def test_a_laboratory_is_a_widget_whose_setting_python_sees_and_sets(folder, lab, browser):
     shown = """
 import ipywidgets
@@ -146,10 +154,7 @@ from ntm.page import demos
 toy, label = demos.MemoryToy(), ipywidgets.Label()
 ipywidgets.dlink((toy.widget, "setting"), (label, "value"))
 toy"""
-    cells = [nbformat.v4.new_code_cell(text) for text in (shown.strip(), "label")]
-    cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "toy.ipynb")
+    write_notebook(folder / "toy.ipynb", shown.strip(), "label")
     with open_chapter(browser, lab, "toy") as page:
         run_all(page)
         toy = page.locator(".jp-OutputArea-output .ntm-demo")
@@ -167,10 +172,7 @@ shown = player.Player({"a": [player.tape("a", [[0, 1], [1, 0], [1, 1]])]})
 number = ipywidgets.BoundedIntText(max=2, description="elsewhere")
 ipywidgets.jslink((shown.widget, "timestep"), (number, "value"))
 shown"""
-    cells = [nbformat.v4.new_code_cell(text) for text in (shown.strip(), "number")]
-    cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "player.ipynb")
+    write_notebook(folder / "player.ipynb", shown.strip(), "number")
     with open_chapter(browser, lab, "player") as page:
         run_all(page)
         slider = page.locator(".jp-OutputArea-output .ntm-player").get_by_role("slider")

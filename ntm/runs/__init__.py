@@ -7,8 +7,8 @@
     score.json               when finished: costs on 1,000 fresh sequences, checksums of the log and the weights
     failure.safetensors      only after NaN or infinity: the weights and the batch that met it
 
-A finished run with its checkpoint can be made longer; the checkpoint is three times as large as the weights and may be
-deleted. How the files are written, checked and locked is said in :mod:`ntm.runs.files`.
+A finished run with its checkpoint can be made longer; the checkpoint is three to four times as large as the weights and
+may be deleted. How the files are written, checked and locked is said in :mod:`ntm.runs.files`.
 """
 
 import os

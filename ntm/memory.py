@@ -44,7 +44,7 @@ def write(memory: Tensor, weighting: Tensor, erase: Tensor, add: Tensor) -> Tens
 def write_and_read(
     memory: Tensor, writing: Tensor, erase: Tensor, add: Tensor, reading: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A step's access: write, then read what is there now; the paper does not say which comes first.
+    """A step's access: write, then read what is there now, as the indices of equations 2 to 4 have it.
 
     (B,N,M), (B,W,N), (B,W,M), (B,W,M), (B,R,N) -> memory after the write (B,N,M), reads (B,R,M)
     """

@@ -40,6 +40,8 @@ def answers(name, scratch):
         ("torch-avx2", 0, "AVX2"),
         ("numba-plain", 3, "4"),
         ("numba-avx2", 3, "8"),
+        ("avx2", 0, "AVX2"),
+        ("avx2", 3, "8"),
         ("two-threads", 1, "2"),
         ("bounds", 4, "True"),
         ("no-jit", 2, "numba's compiler is switched off (NUMBA_DISABLE_JIT)"),
@@ -47,7 +49,7 @@ def answers(name, scratch):
     ],
 )
 def test_each_is_what_it_is_called(name, place, answer, tmp_path):
-    assert machines.MACHINES[name].obstacle() is None
+    assert (machines.MACHINES[name].obstacle() is None) == ("avx2" not in name or HERE == "AVX512")
     assert answers(name, tmp_path)[place].rstrip(";") == answer
 
 
@@ -55,6 +57,12 @@ def test_one_is_other_in_every_respect():
     rounding = [machines.MACHINES[name] for name in ("torch-plain", "numba-plain", "mkl", "openblas", "two-threads")]
     together = {key: value for machine in rounding for key, value in machine.environment.items()}
     assert machines.MACHINES[machines.FARTHEST].environment == together
+
+
+def test_the_fewest_have_every_setting_among_them():
+    settings = [set(machine.environment.items()) for machine in machines.MACHINES.values()]
+    few = [set(machines.MACHINES[name].environment.items()) for name in machines.FEWEST]
+    assert set().union(*few) == set().union(*settings)
 
 
 def test_every_machine_runs_and_its_line_says_how_it_went(tmp_path, monkeypatch, capsys):

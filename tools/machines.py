@@ -1,8 +1,9 @@
 """The tests as other processors and other installations would run them, simulated by what the libraries can be told.
 
 Torch, numba, MKL and OpenBLAS each compute as an older processor would when an environment variable says so, and then
-round otherwise. `make test` runs the package's tests on each machine of the table below, and every chapter at small
-sizes on the one that differs from this one in every respect; `make machines` runs all tests and all chapters on each.
+round otherwise. `make test` runs the package's tests on as few machines of the table below as have every setting among
+them, and every chapter at small sizes on the one that differs from this one in every respect; `make machines` runs all
+tests and all chapters on each machine, so that a fault that shows on one says which setting it is of.
 
     python tools/machines.py --list
     python tools/machines.py               # as `make test` does
@@ -31,10 +32,16 @@ CACHES = ROOT / "_build" / "machines"  # of numba, one for each machine that it 
 CHAPTERS = ["tests/test_book.py", "-k", "test_chapter_runs"]
 
 
-def needs_avx2() -> str | None:
-    """Why a processor with AVX2 cannot be simulated here."""
-    capable = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    return None if capable else "this processor has no AVX2"
+def needs_avx512() -> str | None:
+    """Why a processor with AVX2 and no more need not, or cannot, be simulated here."""
+    here = torch.backends.cpu.get_cpu_capability()
+    return (
+        None
+        if here == "AVX512"
+        else f"this processor is one (torch says {here})"
+        if here == "AVX2"
+        else "it has no AVX2"
+    )
 
 
 def needs_x86() -> str | None:
@@ -59,26 +66,35 @@ class Machine(NamedTuple):
     obstacle: Callable[[], str | None] = never
 
 
-OLD = {"ATEN_CPU_CAPABILITY": "default", "NUMBA_CPU_NAME": "generic"}
+# Threads that wait without spinning: two processes with two threads each are often at work on two cores.
+TWO_THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+TORCH_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2"}
+NUMBA_AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
 MACHINES = {
     "torch-plain": Machine("torch without any vectors of its own", {"ATEN_CPU_CAPABILITY": "default"}),
-    "torch-avx2": Machine("torch as with AVX2", {"ATEN_CPU_CAPABILITY": "avx2"}, needs_avx2),
+    "torch-avx2": Machine("torch as with AVX2", TORCH_AVX2, needs_avx512),
     "numba-plain": Machine("numba as for the plainest processor of this kind", {"NUMBA_CPU_NAME": "generic"}),
-    "numba-avx2": Machine(
-        "numba as with AVX2 and without AVX-512", {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, needs_avx2
-    ),
+    "numba-avx2": Machine("numba as with AVX2 and without AVX-512", NUMBA_AVX2, needs_avx512),
+    "avx2": Machine("both as with AVX2", {**TORCH_AVX2, **NUMBA_AVX2}, needs_avx512),
     "mkl": Machine("MKL with one order of summation for all processors", {"MKL_CBWR": "COMPATIBLE"}, needs_mkl),
     "openblas": Machine("OpenBLAS (numpy's products) as for Nehalem", {"OPENBLAS_CORETYPE": "Nehalem"}, needs_x86),
-    "two-threads": Machine("two threads instead of one", {"OMP_NUM_THREADS": "2"}),
+    "two-threads": Machine("two threads instead of one", TWO_THREADS),
     "old": Machine(
-        "all of these at once",
-        {**OLD, "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Nehalem", "OMP_NUM_THREADS": "2"},
+        "torch, numba, MKL and OpenBLAS plain, and two threads",
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "NUMBA_CPU_NAME": "generic",
+            "MKL_CBWR": "COMPATIBLE",
+            "OPENBLAS_CORETYPE": "Nehalem",
+            **TWO_THREADS,
+        },
     ),
     "bounds": Machine("every index of compiled code checked", {"NUMBA_BOUNDSCHECK": "1"}),
     "no-jit": Machine("numba with its compiler switched off", {"NUMBA_DISABLE_JIT": "1"}),
     "no-numba": Machine("numba not installed", {"PYTHONPATH": "numba"}),
 }
 FARTHEST = "old"  # where `make test` runs the chapters too
+FEWEST = (FARTHEST, "bounds", "avx2", "no-jit", "no-numba")  # that have every setting among them, the longest first
 
 ABSENT = """raise ModuleNotFoundError("No module named 'numba'", name="numba")\n"""
 
@@ -151,7 +167,9 @@ def main() -> None:
     words = sys.argv[1:]
     ours, for_pytest = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MACHINES)}; all of them by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(MACHINES)}; by default {', '.join(FEWEST)}"
+    )
     parser.add_argument("--all", action="store_true", help="all tests and all chapters on each")
     parser.add_argument("--list", action="store_true", help="say what the machines are, and run nothing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="machines at a time")
@@ -159,9 +177,9 @@ def main() -> None:
     unknown = sorted(set(asked.names) - set(MACHINES))
     if unknown:
         parser.error(f"no machine {', '.join(unknown)}: there are {', '.join(MACHINES)}")
-    names = asked.names or list(MACHINES)
+    names = asked.names or list(MACHINES if asked.all else FEWEST)
     if asked.list:
-        for name in names:
+        for name in asked.names or MACHINES:
             settings = " ".join(f"{key}={value}" for key, value in MACHINES[name].environment.items())
             print(f"{name:12} {MACHINES[name].about}: {settings}")
         return

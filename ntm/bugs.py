@@ -138,7 +138,7 @@ def bare_cosine(memory: Tensor, key: Tensor) -> Tensor:
 def convolution_modulo_three(weighting: Tensor, shift: Tensor) -> Tensor:
     """Equation 8 with the kernel read modulo 3 for every pair of locations: sum_n w_n s_((j - n) mod 3).
 
-    A location gets what two thirds of all others have too; the result has three different values and the sum N/3.
+    A location gets what every third one gets; the result has three different values and, if 3 divides N, the sum N/3.
     """
     third = torch.arange(weighting.shape[2]) % 3
     sums = weighting @ functional.one_hot(third, 3).to(weighting.dtype)  # (B,H,3)

@@ -40,7 +40,7 @@ class NTMConfig:
     outputs: int = 8  # Y: 8 bits
     controller: Literal["lstm", "feedforward"] = "lstm"
     hidden: int = 100  # C
-    layers: int = 1  # L; the paper has two for sorting, else one
+    layers: int = 1  # L; the paper has two for sorting with an LSTM, else one
     locations: int = 128  # N; no parameter depends on it
     width: int = 20  # M
     read_heads: int = 1  # R

@@ -63,7 +63,7 @@ def classify(fault: str, faulty: Rows, right: Rows) -> str:
 
 
 def recipe(seed: int, train_locations: tuple[int, int] = (22, 26)) -> training.TrainingConfig:
-    """How the machines were trained: ten rows to a batch, and in no batch the memory in which they are measured."""
+    """How the machines were trained: ten rows to a batch and, by default, not the memory they are measured in."""
     return training.TrainingConfig(seed, batch=bugs.ROWS, train_locations=train_locations, own_every=0)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Added to the product of two norms, so that an empty row or a key of zeros has similarity 0 instead of 0/0.
+# Added to the product of two norms, so that a row of zeros or a key of zeros has similarity 0 instead of 0/0.
 # Rows that hold something have norms near 1, where 1e-6 is still within reach of float32's spacing (1e-7).
 SIMILARITY_EPSILON = 1e-6
 

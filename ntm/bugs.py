@@ -229,7 +229,7 @@ def _everywhere(state: State, fill: Callable[[Tensor], Tensor]) -> State:
     return State(tuple(map(fill, state.controller)), *map(fill, state[1:]))
 
 
-@fault("6a", "five hours of 15 January, 18:40 to 23:48", (NTM, "initial_state"))
+@fault("6a", "five hours of 15 January, 18:39 to 23:48", (NTM, "initial_state"))
 def states_small_normal(self: NTM, batch: int, locations: int | None = None, *, right: Callable[..., State]) -> State:
     """All states drawn from N(0, 0.05), weightings too: some of these are negative, and sum to about 0."""
     return _everywhere(right(self, batch, locations), lambda x: 0.05 * torch.randn_like(x))

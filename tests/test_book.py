@@ -61,6 +61,7 @@ SMALL: dict[str, dict[str, object]] = {
         "seeds": [0],
         "lstm_seeds": [0],
     },
+    "repeat_copy": {"limit": 200, "seeds": [1], "lists": 4, "each_way": 1, "wiped_lists": 10},
     "associative_recall": {
         "limit": 200,
         "seeds": [1],

@@ -40,6 +40,7 @@ RAW = re.compile(
 # Papermill makes the runs smaller and nothing else: these are parameters of the chapters, and no chapter asks for more.
 SMALL: dict[str, dict[str, object]] = {
     "index": {"seeds": [0], "length": 30, "sequences": 2},
+    "scorecard": {"copy_seeds": [0], "other_seeds": [1], "lists": 2},
     "memory": {},
     "addressing": {},
     "controller": {},

@@ -33,7 +33,7 @@ _build/book/%.ipynb: book/%.ipynb $(PACKAGE) $(DATA) $(VENV)
 	@$(BIN)/python tools/book.py execute $< $@
 
 test: lint ## check the sources, the package, every chapter at small sizes, the pages in a browser, and other processors
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python tools/machines.py
 
 machines: $(VENV) ## all tests and all chapters as each of the other processors that can be simulated (an hour)

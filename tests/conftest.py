@@ -60,8 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore:.*the literal model runs, many times slower")
 
 
+# The files that take longest, first: with one file to a worker, a long one at the end would leave the other idle.
+LONGEST = ["test_book", "test_lab", "test_bench", "test_demos", "test_compiler", "test_engine", "test_runs"]
+LONGEST += ["test_packaging", "test_sweeps", "test_main", "test_player", "test_machine_js", "test_machines", "test_same"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is looked at in a browser looks the same on every processor."""
+    """The longest first. What is looked at in a browser looks the same on every processor."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("once")

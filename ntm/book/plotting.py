@@ -140,7 +140,7 @@ def live_curve(
     axes[2].set(title="read weighting", xticks=[], yticks=[])
     waiting = "Waiting for the first updates. If the engine has to be compiled first, once, that takes half a minute."
     handle = display(Markdown(captioned(_points(figure, "An empty plot."), waiting)), display_id=True)
-    caption = f"The machine {{}}. On the right a write and a read head on one list, in {locations} locations."
+    caption = f"The machine {{}}. A write and a read head on one list, in a memory of {locations} locations."
     ready, latest = time.perf_counter(), None
 
     def draw(model: NTM, log: Sequence[Row]) -> str:

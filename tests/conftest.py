@@ -61,10 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # The files that take longest, first: with one file to a worker, a long one at the end would leave the other idle.
-LONGEST = """
-test_book test_lab test_bench test_demos test_compiler test_engine test_runs test_packaging test_sweeps test_main
-test_player test_machine_js test_machines test_same
-""".split()
+LONGEST = [
+    *("test_book", "test_lab", "test_bench", "test_demos", "test_compiler", "test_engine", "test_runs"),
+    *("test_packaging", "test_sweeps", "test_main", "test_player", "test_machine_js", "test_machines", "test_same"),
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

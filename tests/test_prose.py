@@ -12,6 +12,14 @@ def test_say_shows_markdown(monkeypatch):
     assert [markdown.data for markdown in shown] == ["Solved in **3** seconds."]
 
 
+@pytest.mark.parametrize("marker", ["1.", "12)", "+", "-", "#"])
+def test_a_number_at_the_end_of_a_sentence_begins_no_list(monkeypatch, marker):
+    shown = []
+    monkeypatch.setattr(prose, "display", shown.append)
+    prose.say(f"Solved were\n{marker} So\nit is.\n\n{marker} one\n{marker} two\n\n| a |\n| :--- |")
+    assert shown[0].data == f"Solved were {marker} So\nit is.\n\n{marker} one\n{marker} two\n\n| a |\n| :--- |"
+
+
 def test_table():
     assert prose.table(["seed", "bits"], [[0, "1.5"], ["a|b", ""]]).splitlines() == [
         "| seed | bits |",

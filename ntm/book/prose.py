@@ -5,14 +5,23 @@ A sentence with a number of a run is printed by the cell that knows the number:
     say(f"This machine was solved in {seconds:.0f} seconds.")
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown, display
 
+MARKER = r"(?:\d+[.)]|[-+*>]|#+) "  # that begins a list, a quotation or a heading
+
 
 def say(text: str) -> None:
-    """Show Markdown, such as one paragraph or several."""
-    display(Markdown(text.strip()))
+    """Show Markdown, such as one paragraph or several.
+
+    Where a line of a paragraph happens to begin as an item of a list does ("1. ", "+ "), it is joined to the line
+    before: which number a sentence ends with, and where it is broken, is not known when it is written.
+    """
+    paragraphs = re.split(r"(\n\s*\n)", text.strip())
+    joined = [part if re.match(MARKER, part) else re.sub(rf"\n(?={MARKER})", " ", part) for part in paragraphs]
+    display(Markdown("".join(joined)))
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], align: str = "") -> str:

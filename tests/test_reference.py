@@ -1,9 +1,11 @@
 """How docstrings are turned into what Sphinx reads; the page itself is looked at in test_book.py."""
 
 import pytest
+from sphinx.util.inspect import signature, stringify_signature
 
 from ntm import NTMConfig, State, runs, tasks, training
 from ntm.book import reference
+from ntm.page import player
 
 
 def processed(what, thing, *lines):
@@ -45,3 +47,10 @@ def test_an_underscore_is_no_reference(text, shown):
 def test_what_stands_before_a_colon_is_no_type():
     assert processed("property", None, "The player: a slider.")[-1] == "The player: a slider."
     assert processed("property", None, "The player: a slider.")[:2] == ["..", ""]
+
+
+def test_a_signature_can_be_read():
+    given = stringify_signature(signature(player.tape), unqualified_typehints=True)
+    shown, returned = reference.signature(None, "function", "tape", player.tape, None, given, "Panel")
+    assert "values: ~numpy.typing.ArrayLike | ~torch.Tensor, rows:" in shown and returned == "Panel"
+    assert reference.signature(None, "class", "name", None, None, None, None) == (None, None)

@@ -11,6 +11,8 @@ from typing import Any
 
 # A field in the source of a class, and the comment behind it, if there is one; what is for a type checker is none.
 FIELD = re.compile(r"^    (\w+): [^#]*(?:#\s*type: ignore\S*\s*)?(?:#\s*(.*))?$")
+# What NumPy's ArrayLike is made of, which is not for reading.
+ARRAY_LIKE = re.compile(r"~numpy\._typing\._array_like\._Buffer \|.*?_NestedSequence\[complex \| bytes \| str\]")
 UNDERSCORE = re.compile(r"(?<=\w)_(?=[\s.,;:)]|$)")  # at the end of a word, where it would make a reference
 
 
@@ -61,8 +63,14 @@ def skip(app: Any, what: str, name: str, thing: Any, skipped: bool, options: Any
     return True if type(thing).__name__ == "_tuplegetter" else None
 
 
+def signature(app: Any, what: str, name: str, thing: Any, options: Any, given: str | None, returned: str | None) -> Any:
+    """A signature in which NumPy's ArrayLike is called so."""
+    return given and ARRAY_LIKE.sub("~numpy.typing.ArrayLike", given), returned
+
+
 def setup(app: Any) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", process, priority=400)  # the sections are read at 500
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

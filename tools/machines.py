@@ -34,14 +34,8 @@ CHAPTERS = ["tests/test_book.py", "-k", "test_chapter_runs"]
 
 def needs_avx512() -> str | None:
     """Why a processor with AVX2 and no more need not, or cannot, be simulated here."""
-    here = torch.backends.cpu.get_cpu_capability()
-    return (
-        None
-        if here == "AVX512"
-        else f"this processor is one (torch says {here})"
-        if here == "AVX2"
-        else "it has no AVX2"
-    )
+    why = {"AVX512": None, "AVX2": "this processor is one"}
+    return why.get(torch.backends.cpu.get_cpu_capability(), "this processor has no AVX2")
 
 
 def needs_x86() -> str | None:

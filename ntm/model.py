@@ -46,11 +46,15 @@ class NTMConfig:
     read_heads: int = 1  # R
     write_heads: int = 1  # W
     shifts: int = 3  # S: -1, 0, +1, the paper's example; it does not say what its experiments allowed
+    memory_seed: int | None = None  # None: all locations start alike; a seed: each with a vector drawn from it
 
     def __post_init__(self) -> None:
         """Refuse sizes that no machine can have, before anything is built."""
         for name, value in vars(self).items():
-            if name != "controller":
+            if name == "memory_seed":
+                if value is not None:
+                    object.__setattr__(self, name, checks.whole(name, value, 0, memory.LARGEST_SEED))
+            elif name != "controller":
                 object.__setattr__(self, name, checks.whole(name, value))
         if self.controller not in ("lstm", "feedforward"):
             raise ValueError(f"controller={self.controller!r}: must be 'lstm' or 'feedforward'")
@@ -114,9 +118,9 @@ class NTM(nn.Module):
     def initial_state(self, batch: int, locations: int | None = None) -> State:
         """The state before the first step, for any number of locations (the configuration's by default).
 
-        Controller and reads start at learned values. Every head starts at location 0: a nearly uniform start, the
-        other custom, leaves the machine to learn first that there are places at all. ``batch`` is B. Raises ValueError
-        for fewer than one sequence or location.
+        Controller and reads start at learned values, the memory as the configuration's ``memory_seed`` says. Every head
+        starts at location 0: a nearly uniform start, the other custom, leaves the machine to learn first that there are
+        places at all. ``batch`` is B. Raises ValueError for fewer than one sequence or location.
         """
         n = self.config.locations if locations is None else locations
         if batch < 1 or n < 1:
@@ -124,11 +128,14 @@ class NTM(nn.Module):
         heads = self.config.read_heads + self.config.write_heads
         weighting = self.initial_reads.new_zeros(batch, heads, n)
         weighting[:, :, 0] = 1
+        held = self.initial_reads.new_full((batch, n, self.config.width), self.INITIAL_MEMORY)
+        if self.config.memory_seed is not None:
+            held[:] = memory.random_start(n, self.config.width, self.config.memory_seed)
         return State(
             controller=self.controller.initial_state(batch),
             reads=self.initial_reads.expand(batch, -1, -1),
             weighting=weighting,
-            memory=self.initial_reads.new_full((batch, n, self.config.width), self.INITIAL_MEMORY),
+            memory=held,
         )
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:

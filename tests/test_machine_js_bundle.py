@@ -88,6 +88,11 @@ def test_weights_that_cannot_be_packed_are_refused():
         machine.encode(model, "single")
 
 
+def test_a_memory_that_a_page_has_not():
+    with pytest.raises(ValueError, match="memory_seed=3: in a page all locations of a memory start alike"):
+        machine.encode(build(0, memory_seed=3))
+
+
 # The bundle
 
 

@@ -103,6 +103,18 @@ def test_no_parameter_depends_on_the_number_of_locations():
     assert small(inputs, small.initial_state(2, locations=1))[0].shape == (7, 2, 2)
 
 
+def test_a_memory_whose_locations_start_apart():
+    model = machine(locations=5, memory_seed=3)
+    first, more = model.initial_state(2), model.initial_state(1, locations=50)
+    rows = first.memory[0]
+    assert torch.equal(first.memory[1], rows) and torch.equal(more.memory[0, :5], rows)
+    assert rows.abs().max() <= 0.5 and (torch.pdist(rows) > 0.1).all() and rows.dtype == torch.float64
+    assert not torch.equal(machine(memory_seed=4).initial_state(1).memory[0], rows)
+    # The stream that NumPy promises not to change, so that a saved machine finds its memory again.
+    assert rows[0].tolist() == [0.050797902574575504, 0.20814782261810483, -0.20909526108705567, 0.010827605197663015]
+    assert "memory" not in str(list(model.state_dict()))
+
+
 def test_every_parameter_is_stored_once_and_has_a_gradient():
     model = machine(torch.float32)
     model.double()(sequence())[0].sum().backward()
@@ -148,6 +160,9 @@ def test_finite_after_ten_thousand_steps():
         ({"hidden": 2.5}, "hidden=2.5: must be"),
         ({"shifts": 4}, "shifts=4: must be odd"),
         ({"controller": "gru"}, "controller='gru': must be 'lstm' or 'feedforward'"),
+        ({"memory_seed": -1}, "memory_seed=-1: must be a whole number from 0 to 4294967295"),
+        ({"memory_seed": 2**32}, "memory_seed=4294967296: must be a whole number from 0"),
+        ({"memory_seed": "1"}, "memory_seed='1': must be a whole number from 0"),
     ],
 )
 def test_sizes_that_no_machine_has(sizes, message):

@@ -8,6 +8,7 @@ import pickle
 import random
 import threading
 import warnings
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -278,6 +279,7 @@ CHANGES = {
     "a subclass that emits otherwise": subclassed(Louder),
     "a subclass that starts otherwise": subclassed(LearnedMemory),
     "an emit of its own": own_emit,
+    "a memory that starts apart": lambda model: setattr(model, "config", replace(model.config, memory_seed=1)),
     "a memory constant of its own": lambda model: setattr(model, "INITIAL_MEMORY", 0.3),
     "another cell": replaced_cell,
     "an output of several layers": hollow,
@@ -285,6 +287,9 @@ CHANGES = {
     "a harmless attribute": lambda model: setattr(model, "note", "mine"),
     "weights that lie otherwise": lambda model: setattr(
         model.output.weight, "data", model.output.weight.data.T.contiguous().T
+    ),
+    "a bias that is a column": lambda model: setattr(
+        model.output, "bias", nn.Parameter(model.output.weight.data.new_ones(2, 3)[:, 1])
     ),
     "shared weights": lambda model: setattr(model.output, "bias", nn.Parameter(model.output.weight.data[0, :2])),
     "another type": lambda model: model.float().double(),
@@ -365,6 +370,7 @@ def test_what_happens_between_two_steps():
     half_way(lambda model, _: model.output.weight.register_hook(lambda grad: 2 * grad))
     half_way(lambda model, _: model.eval())
     half_way(lambda model, _: setattr(model, "INITIAL_MEMORY", 0.2))
+    half_way(lambda model, _: setattr(model, "config", replace(model.config, memory_seed=1)))
     half_way(lambda model, optimizer: optimizer.param_groups[0].update(weight_decay=0.4))
     half_way(lambda model, optimizer: optimizer.param_groups[0].update(betas=(0.3, 0.5)))
     half_way(lambda model, optimizer: optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict())))

@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import IO
 
 # Else every chapter waits for a grammar of international addresses, 2 to 3 s, to be compiled; no notebook has any.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
@@ -39,7 +40,15 @@ class ChapterError(Exception):
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel that is asked to stop, and not interrupted first, which it may report as an error beside the cell's."""
+    """A kernel that is asked to stop, and not interrupted first, which it may report as an error beside the cell's.
+
+    What its process says by itself, as it may while it is being stopped, goes to the file `said`.
+    """
+
+    said: IO[bytes]
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: object) -> None:
+        await super()._async_launch_kernel(kernel_cmd, stdout=self.said, stderr=self.said, **options)
 
     async def _async_interrupt_kernel(self) -> None:
         if not self.shutting_down:
@@ -61,8 +70,12 @@ def execute(source: Path, destination: Path, parameters: dict[str, object]) -> N
     destination.parent.mkdir(parents=True, exist_ok=True)
     log = destination.with_suffix(".log")
     log.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".running-") as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=destination.parent, prefix=".running-") as folder,
+        tempfile.TemporaryFile() as said,
+    ):
         scratch = Path(folder) / source.name
+        kernel = type("Kernel", (Kernel,), {"said": said})
         try:
             papermill.execute_notebook(
                 str(source),
@@ -71,10 +84,12 @@ def execute(source: Path, destination: Path, parameters: dict[str, object]) -> N
                 kernel_name="python3",
                 cwd=str(source.parent),
                 progress_bar=False,
-                kernel_manager_class=Kernel,
+                kernel_manager_class=kernel,
             )
         except Exception as error:  # a cell's own, or one of the machinery's many
-            log.write_text(strip_color(f"{error}" if caused_by_cell(error) else traceback.format_exc()))
+            told = strip_color(f"{error}" if caused_by_cell(error) else traceback.format_exc())
+            said.seek(0)
+            log.write_text(told + said.read().decode(errors="replace"))
             where = f"The traceback is in {log}; to run its cells one by one: make lab"
             raise ChapterError(f"{source}, {failure(source, scratch, error)} {where}") from error
         notebook = nbformat.read(scratch, as_version=4)

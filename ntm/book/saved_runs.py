@@ -5,6 +5,7 @@ whose weightings are the least blurred, over ten lists that are the same for all
 """
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ntm import runs, tasks
 from ntm.model import NTM
 from ntm.paper import DATA
+from ntm.training import Row
 
 NETWORKS = {"NTM-LSTM": "ntm-lstm", "NTM-FF": "ntm-ff", "LSTM": "lstm"}
 MACHINES = ("NTM-LSTM", "NTM-FF")  # those with a memory
@@ -53,3 +55,13 @@ def blurs() -> dict[tuple[str, int], float]:
 def clearest() -> tuple[str, int]:
     """Network and seed of the saved machine that copies with the smallest blur."""
     return min(blurs(), key=blurs().__getitem__)
+
+
+def first_below(sequences: Iterable[float], costs: Iterable[float], bits: float) -> float | None:
+    """Sequences until a point of a learning curve is below a cost; None where none is."""
+    return next((n for n, cost in zip(sequences, costs, strict=True) if cost < bits), None)
+
+
+def ours_below(log: Iterable[Row], bits: float) -> int | None:
+    """The same of a run's log."""
+    return next((row.sequences for row in log if row.bits_per_sequence < bits), None)

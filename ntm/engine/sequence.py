@@ -93,7 +93,7 @@ class Sequence(torch.autograd.Function):
 
 def flat(tensor: Tensor) -> Any:
     """A tensor's numbers in a row: where they lie, if they lie in one."""
-    return tensor.detach().reshape(-1).numpy()
+    return tensor.detach().reshape(-1).contiguous().numpy()
 
 
 def _weights(sizes: Sizes, buffer: Tensor) -> Weights:

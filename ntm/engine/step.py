@@ -156,7 +156,7 @@ class Step:
             self.new_gradients()  # somebody has kept the former step's
         constants = self.model.INITIAL_MEMORY, addressing.SIMILARITY_EPSILON, heads.LARGEST_STRENGTH
         shape = (*inputs.shape[:2], torch.get_num_threads(), locations)
-        key = (*shape, *constants)
+        key = (*shape, *constants, self.model.config.memory_seed)
         if key not in self.plans:
             if len(self.plans) >= self.MOST_PLANS:
                 self.plans.clear()

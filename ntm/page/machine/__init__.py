@@ -47,8 +47,11 @@ def encode(model: NTM, precision: Literal["half", "single"] = "half") -> dict[st
     The weights are in base64, in the order of `model.state_dict()`, two or four bytes each, little end first. Half
     precision keeps eleven binary digits: a weight changes by at most 1/2048 of itself, or 3e-8 where it is below 6e-5.
 
-    Raises ValueError for weights that are not finite or, in half precision, beyond 65504.
+    Raises ValueError for weights that are not finite or, in half precision, beyond 65504, and for a machine whose
+    locations do not start alike, which the page's do.
     """
+    if model.config.memory_seed is not None:
+        raise ValueError(f"memory_seed={model.config.memory_seed}: in a page all locations of a memory start alike")
     weights = np.concatenate([w.detach().cpu().double().numpy().ravel() for w in model.state_dict().values()])
     largest = float(np.abs(weights).max())
     if not np.isfinite(largest):

@@ -5,21 +5,7 @@ Pure functions. Letters: B batch, H heads, N locations, M width of a location (s
 
 import math
 
-import numpy as np
-import torch
 from torch import Tensor
-
-LARGEST_SEED = 2**32 - 1  # that NumPy's RandomState takes
-
-
-def random_start(locations: int, width: int, seed: int) -> Tensor:
-    """What a memory may hold before the first step, (N,M) in float64: uniform from -1/2 to 1/2, the same everywhere.
-
-    The paper resets the memory to "bias values" and gives none. Where all locations start alike, a key finds none of
-    them before something is written; where each has a vector of its own, it does. The first locations of a larger
-    memory are those of a smaller one.
-    """
-    return torch.from_numpy(np.random.RandomState(seed).uniform(-0.5, 0.5, (locations, width)))
 
 
 def read(memory: Tensor, weighting: Tensor) -> Tensor:

@@ -22,11 +22,14 @@ step; the write heads write; the read heads read what is there now; the output s
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ntm import addressing, checks, controller, memory
 from ntm.heads import HeadParameters, Heads
+
+LARGEST_MEMORY_SEED = 2**32 - 1  # that NumPy's RandomState takes
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class NTMConfig:
         for name, value in vars(self).items():
             if name == "memory_seed":
                 if value is not None:
-                    object.__setattr__(self, name, checks.whole(name, value, 0, memory.LARGEST_SEED))
+                    object.__setattr__(self, name, checks.whole(name, value, 0, LARGEST_MEMORY_SEED))
             elif name != "controller":
                 object.__setattr__(self, name, checks.whole(name, value))
         if self.controller not in ("lstm", "feedforward"):
@@ -130,7 +133,7 @@ class NTM(nn.Module):
         weighting[:, :, 0] = 1
         held = self.initial_reads.new_full((batch, n, self.config.width), self.INITIAL_MEMORY)
         if self.config.memory_seed is not None:
-            held[:] = memory.random_start(n, self.config.width, self.config.memory_seed)
+            held[:] = random_memory(n, self.config.width, self.config.memory_seed)
         return State(
             controller=self.controller.initial_state(batch),
             reads=self.initial_reads.expand(batch, -1, -1),
@@ -201,6 +204,16 @@ class NTM(nn.Module):
             return inputs, self.initial_state(inputs.shape[1])
         check_state(state, self.initial_state(inputs.shape[1], _locations(state)), own)
         return inputs, state if isinstance(state, State) else State(*state)
+
+
+def random_memory(locations: int, width: int, seed: int) -> Tensor:
+    """What a memory may hold before the first step, (N,M) in float64: uniform from -1/2 to 1/2, the same everywhere.
+
+    The paper resets the memory to "bias values" and gives none. Where all locations start alike, a key finds none of
+    them before something is written; where each has a vector of its own, it does. The first locations of a larger
+    memory are those of a smaller one.
+    """
+    return torch.from_numpy(np.random.RandomState(seed).uniform(-0.5, 0.5, (locations, width)))
 
 
 def _locations(state: State) -> int:

@@ -54,11 +54,11 @@ class NTMConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that no machine can have, before anything is built."""
         for name, value in vars(self).items():
-            if name == "memory_seed":
-                if value is not None:
-                    object.__setattr__(self, name, checks.whole(name, value, 0, LARGEST_MEMORY_SEED))
-            elif name != "controller":
+            if name not in ("controller", "memory_seed"):
                 object.__setattr__(self, name, checks.whole(name, value))
+        if self.memory_seed is not None:
+            seed = checks.whole("memory_seed", self.memory_seed, 0, LARGEST_MEMORY_SEED)
+            object.__setattr__(self, "memory_seed", seed)
         if self.controller not in ("lstm", "feedforward"):
             raise ValueError(f"controller={self.controller!r}: must be 'lstm' or 'feedforward'")
         if self.shifts % 2 == 0:

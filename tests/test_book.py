@@ -211,6 +211,11 @@ def test_what_a_chapter_prints_needs_no_sphinx(name, running, folder):
     "cell, what",
     [
         ("1 / length", r"\(1 / length\): ZeroDivisionError: division by zero\. The traceback is in"),
+        # What the kernel's process says by itself while it stops is for the log too.
+        (
+            "import atexit, os\natexit.register(os.write, 2, b'last words')\n1 / length",
+            r"\(import atexit, os\): ZeroDivisionE",
+        ),
         ("# On several lines\nraise ValueError('one\\ntwo')", r"\(# On several lines\): ValueError: one two\. The"),
         ("import os\nlength or os._exit(1)", r"\(import os\): the kernel died, .* make JOBS=1 book\)\. The traceback"),
     ],
@@ -224,7 +229,9 @@ def test_a_failing_chapter_says_where_in_one_line_and_leaves_a_log(cell, what, t
     run = execute(tmp_path / "chapter.ipynb", out, length=0)
     assert run.returncode == 1 and re.search(rf"/chapter\.ipynb, code cell 3 {what}", run.stderr), run.stderr
     assert len(run.stderr.splitlines()) == 1 and str(out.with_suffix(".log")) in run.stderr
-    assert [path.name for path in out.parent.iterdir()] == ["chapter.log"] and out.with_suffix(".log").read_text()
+    assert [path.name for path in out.parent.iterdir()] == ["chapter.log"]
+    log = out.with_suffix(".log").read_text()
+    assert log and bool(re.search("^last words", log, re.M)) == ("last words" in cell)
     if "raise" not in cell:
         assert execute(tmp_path / "chapter.ipynb", out, length=2).returncode == 0
         assert [path.name for path in out.parent.iterdir()] == ["chapter.ipynb"]

@@ -76,3 +76,10 @@ def test_the_clearest_is_the_one_with_the_least_blur(monkeypatch):
     blurs = {("NTM-FF", 3): 0.5, ("NTM-LSTM", 1): 0.2, ("NTM-LSTM", 4): 0.3}
     monkeypatch.setattr(saved_runs, "blurs", lambda: blurs)
     assert saved_runs.clearest() == ("NTM-LSTM", 1)
+
+
+def test_the_first_point_below_a_cost():
+    assert saved_runs.first_below([10.5, 20.5, 30.5], [3, 1, 0.5], 1) == 30.5  # at 1 is not below it
+    assert saved_runs.first_below([10.5], [3], 1) is None
+    log = [training.Row(n, 4 * n, 0, cost, 0, 0) for n, cost in ((1, 3.0), (2, 0.5), (3, 2.0), (4, 0.2))]
+    assert saved_runs.ours_below(log, 1) == 8 and saved_runs.ours_below(log, 0.1) is None

@@ -130,6 +130,15 @@ def test_scales():
     assert player.frame("bars", [[[0.25, 1.0]]], bars=True).drawing["low"] == 0
 
 
+def test_a_single_output_is_a_probability_and_is_told_as_one():
+    machine, batch = NTM(NTMConfig(1, 1, hidden=5, locations=6, width=3)), tasks.ngrams(1, 8)
+    trace = machine.trace(batch.inputs)
+    shown = json.loads(player.play(trace, batch).data)
+    for t, caption in enumerate(shown["captions"]):
+        said, bit = trace.logits[t, 0, 0].sigmoid().item(), batch.targets[t, 0, 0].item()
+        assert caption.endswith(f", says {said:.2f} of a 1, and a {bit:.0f} comes")
+
+
 def test_tensors_that_require_gradients_are_taken_as_they_are():
     values = torch.rand(4, 3, requires_grad=True)
     assert player.tape("values", values, mask=torch.tensor([1, 0, 0, 1])).drawing["blank"] == [1, 2]

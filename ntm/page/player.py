@@ -251,13 +251,13 @@ def play(
         "weightings": [*heads[r:], *heads[:r]],
         "memory": [picture],
     }
-    right = ((outputs > 0.5) == (targets > 0.5)).sum(axis=1)
+    right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
     return Player(
         lines,
-        _captions(weighting, names, right, targets.shape[1], mask),
+        _captions(weighting, names, _answers(outputs, targets), mask),
         _phases(inputs, targets.shape[1], mask) if phases is None else phases,
         title,
-        _telling(right == targets.shape[1], mask) if start is None else start,
+        _telling(right, mask) if start is None else start,
     )
 
 
@@ -319,14 +319,18 @@ def _locations_that_matter(weighting: NDArray[np.float64]) -> NDArray[np.int64]:
     return (first + np.arange(length + 2 * MARGIN)) % count
 
 
+def _answers(outputs: NDArray[np.float64], targets: NDArray[np.float64]) -> list[str]:
+    """In words for each step how right the outputs (T,Y) are. A single one is a probability, of a bit to come."""
+    if targets.shape[1] == 1:
+        return [f"says {p:.2f} of a 1, and a {bit:.0f} comes" for (p,), (bit,) in zip(outputs, targets, strict=True)]
+    right = ((outputs > 0.5) == (targets > 0.5)).sum(axis=1)
+    return [f"{many} of {targets.shape[1]} output bits right" for many in right]
+
+
 def _captions(
-    weighting: NDArray[np.float64],
-    names: list[str],
-    right: NDArray[np.int64],
-    bits: int,
-    mask: NDArray[np.float64],
+    weighting: NDArray[np.float64], names: list[str], answers: list[str], mask: NDArray[np.float64]
 ) -> list[str]:
-    """One sentence for each step: where each head is, how strongly, and how many output bits are right."""
+    """One sentence for each step: where each head is, how strongly, and how right the outputs that count are."""
     captions = []
     for t, step in enumerate(weighting):
         parts = []
@@ -338,7 +342,7 @@ def _captions(
             else:
                 parts.append(f"{verb} location {at} (weight {weight:.2f})")
         if mask[t]:
-            parts.append(f"{right[t]} of {bits} output bits right")
+            parts.append(answers[t])
         captions.append(f"step {t}: {', '.join(parts)}")
     return captions
 

@@ -75,6 +75,8 @@ SMALL: dict[str, dict[str, object]] = {
         "far_lists": 2,
     },
     "ngrams": {"limit": 200, "seeds": [2], "lists": 4, "late": 180, "memories": [64, 128]},
+    "initialisation": {"limit": 400},
+    "priority_sort": {"limit": 200, "seeds": [1], "lists": 6, "numbers": [5, 20]},
     "speed": {"batch": 2, "updates": 2, "watched": 12},
     "the_story": {"repeats": 1, "seeds": 1},
     "loss_is_nan": {"rows": 200, "seen": 10, "steps": 12},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ntm import NTM, NTMConfig, addressing, tasks
+from ntm import NTM, NTMConfig, addressing, memory, tasks
 from ntm.book import interventions
 
 
@@ -63,3 +63,21 @@ def test_exchanged_keys_are_those_of_another_sequence(machine, batch):
     assert (during.content[0, :, :1] - step.content[0, :, :1]).abs().max() > 1e-6
     assert torch.equal(during.key, step.key) and torch.equal(during.gate, step.gate)
     assert torch.equal(logits, during.logits) and torch.equal(machine.trace(batch.inputs).logits, before.logits)
+
+
+def test_exchanged_places_are_those_of_the_other_step(machine, batch):
+    """Until the first of the two steps nothing differs; there a step writes what is its own where the other would."""
+    before, one, other = machine.trace(batch.inputs), torch.tensor([1, 2, 3]), torch.tensor([4, 2, 0])
+    with interventions.exchanged_places(before, one, other):
+        during = machine.trace(batch.inputs)
+    for b, first, then in ((0, 1, 4), (2, 0, 3)):
+        assert torch.equal(during.memory[:first, b], before.memory[:first, b])
+        held = before.memory[first - 1, b : b + 1] if first else machine.initial_state(1).memory
+        there = before.weighting[then, b : b + 1, 1:]
+        written = memory.write(held, there, before.erase[first, b : b + 1], before.add[first, b : b + 1])
+        torch.testing.assert_close(during.memory[first, b], written[0])
+        assert (written[0] - before.memory[first, b]).abs().max() > 1e-5
+    assert torch.equal(during.logits[:, 1], before.logits[:, 1])  # a step that changes places with itself
+    with interventions.exchanged_places(before, one, other):
+        assert torch.equal(machine(batch.inputs)[0], during.logits)  # the engine stands back
+    assert torch.equal(machine.trace(batch.inputs).logits, before.logits)

@@ -62,7 +62,12 @@ def test_the_folders_hold_what_they_are_called(network, seeds):
     kinds = {"NTM-LSTM": "lstm", "NTM-FF": "feedforward", "LSTM": None}
     for task, seed in [
         *(("copy", seed) for seed in seeds),
-        *((task, seed) for task in ("recall", "repeat-copy", "ngrams") for seed in (1, 2, 3) if network != "LSTM"),
+        *(
+            (task, seed)
+            for task in ("recall", "repeat-copy", "ngrams", "sort")
+            for seed in (1, 2, 3)
+            if network != "LSTM"
+        ),
     ]:
         config = runs.read_config(saved_runs.folder(network, seed, task))
         assert (

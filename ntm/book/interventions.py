@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ntm import addressing, engine, memory
+from ntm.model import Trace
 
 
 @contextmanager
@@ -56,4 +57,27 @@ def exchanged_keys(order: Tensor, heads: Sequence[int]) -> Iterator[None]:
         return content_weighting(held, *(torch.where(theirs, x[order], x) for x in (key, beta)))
 
     with engine.literal(), mock.patch.object(addressing, "content_weighting", exchanged):
+        yield
+
+
+@contextmanager
+def exchanged_places(trace: Trace, one: Tensor, other: Tensor) -> Iterator[None]:
+    """Inside this block, for one call of a machine, two steps of each sequence write each to the other's place.
+
+    ``trace`` is of the same inputs and undisturbed. At step ``one`` (B) the write heads get the weightings that they
+    had at step ``other`` (B), and the reverse. What they erase and add stays that of the step, and so does what the
+    heads go on from.
+    """
+    each, step = torch.arange(len(one)), 0
+
+    def access(held: Tensor, writing: Tensor, erase: Tensor, add: Tensor, reading: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal step
+        for here, there in ((one, other), (other, one)):
+            theirs = trace.weighting[there, each][:, -writing.shape[1] :]
+            writing = theirs.where((here == step)[:, None, None], writing)
+        step += 1
+        written = memory.write(held, writing, erase, add)
+        return written, memory.read(written, reading)
+
+    with engine.literal(), mock.patch.object(memory, "write_and_read", access):
         yield
